@@ -1,0 +1,86 @@
+// Package ops runs durable operations on River: one row per thing being done to a subject, its steps, checkpoints and log, and
+// one River job kind that advances it. It knows nothing of tenants or payments; workflows are registered by the layers above.
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/errs"
+)
+
+// ID identifies an operation.
+type ID int64
+
+// State is where an operation stands.
+type State string
+
+// The states of an operation.
+const (
+	Running   State = "running"
+	Unwinding State = "unwinding" // undoing its steps, last one first
+	Held      State = "held"      // gave up; a person looks. Counts as live
+	Done      State = "done"
+	Abandoned State = "abandoned" // unwound, or given up by an admin
+)
+
+// Operation is one row of the operations table.
+type Operation struct {
+	ID            ID
+	Kind          string
+	Subject       string // "tenant/42"
+	State         State
+	Step          string // the step being done, or done last
+	StepIndex     int    // 0-based
+	StepCount     int    // 0 when the workflow isn't registered in this process
+	Attempt       int    // of the present step, 1-based once it has begun
+	Error         string // of the last attempt; safe to show to the owner
+	ErrorDetail   string // the same for admins and logs
+	StepStartedAt time.Time
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	FinishedAt    *time.Time
+}
+
+// Workflow is how one kind of operation is done.
+type Workflow struct {
+	Kind  string
+	Steps []Step
+	// Held is called in the transaction that holds the operation, to tell the subject. It may be nil.
+	Held func(ctx context.Context, tx pgx.Tx, r *Run, cause error) error
+	// MaxAttempts is how often a step is tried before the operation is held; 0 means DefaultMaxAttempts.
+	MaxAttempts int
+}
+
+// DefaultMaxAttempts with the engine's back-off is a bit over half an hour of trying.
+const DefaultMaxAttempts = 12
+
+// Step is one checkpointed part of a workflow. Do runs first, then Tx in the checkpoint's transaction; either may be nil.
+type Step struct {
+	Name    string                                             // stored; never renamed while operations are live
+	Timeout time.Duration                                      // of Do; 0 means one minute
+	Do      func(ctx context.Context, r *Run) error            // outside world: at least once, so idempotent; no tx open
+	Tx      func(ctx context.Context, tx pgx.Tx, r *Run) error // our rows: exactly once, with the checkpoint
+	Undo    func(ctx context.Context, r *Run) error            // tolerates "never happened"; nil when nothing to undo
+}
+
+// Run is one attempt at a step, as a step's functions see it.
+type Run struct {
+	ID      ID
+	Subject string
+	Step    string
+	Attempt int // 1-based, of this step
+
+	input  json.RawMessage
+	data   map[string]json.RawMessage
+	logger func(ctx context.Context, message string)
+}
+
+// ErrLive is returned by EnqueueTx when the subject already has an unfinished operation.
+var ErrLive = errs.New(errs.Conflict, "operation_running", "Another operation on this is still going on.")
+
+// ErrNotFound is returned for an operation that doesn't exist.
+var ErrNotFound = errs.New(errs.NotFound, "operation_not_found", "Operation not found")

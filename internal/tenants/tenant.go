@@ -1,0 +1,88 @@
+// Package tenants holds the hosted Odoo instances ("clients" on the wire): their rows, names, plans, states and secrets, with the
+// SQL. It is the only place that writes a tenant's state. It knows nothing of HTTP, engines and gateways.
+package tenants
+
+import (
+	"strconv"
+	"time"
+
+	"controlplane/internal/accounts"
+)
+
+// ID identifies a tenant; ids are never used twice, names are.
+type ID int64
+
+// String returns the id in decimal.
+func (id ID) String() string { return strconv.FormatInt(int64(id), 10) }
+
+// Subject is the operations subject of a tenant.
+func (id ID) Subject() string { return "tenant/" + id.String() }
+
+// State is where a tenant is.
+type State string
+
+// The states; docs/state-machine.md draws the moves between them.
+const (
+	Pending      State = "pending"      // created, unpaid; nothing exists outside our database
+	Provisioning State = "provisioning" // paid, being made
+	Active       State = "active"
+	Suspended    State = "suspended"
+	Sleeping     State = "sleeping"
+	Maintenance  State = "maintenance"
+	Failed       State = "failed" // paid, but provisioning gave up: a person looks
+	Scheduled    State = "scheduled_for_deletion"
+	Deleting     State = "deleting"
+	Deleted      State = "deleted"
+)
+
+// Tenant is one row of the tenants table.
+type Tenant struct {
+	ID                  ID
+	AccountID           accounts.ID
+	Name                string // DNS label
+	DBName              string // database and role on the tenants' cluster
+	Domain              string // platform address, without scheme and port
+	Email               string // contact; not the owner's login
+	PlanID              string
+	State               State
+	Failure             string // why it is Failed, for the owner
+	PaymentStatus       string
+	PaymentReference    string
+	PaymentDeadline     time.Time
+	Notes               string
+	Address             string // of its container as the edge reaches it; "" until provisioned
+	HTTPPort            int
+	EventPort           int // /websocket goes here
+	DiskUsageMB         int
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
+	PaidAt              *time.Time
+	ActivatedAt         *time.Time
+	SuspendedAt         *time.Time
+	DeletionScheduledAt *time.Time
+}
+
+// Plan is one row of the plans table.
+type Plan struct {
+	ID                    string
+	Name                  string
+	PriceMonthlyKobo      int64
+	AnnualDiscountPercent int
+	Currency              string
+	MemoryMB              int
+	DBMemoryMB            int
+	CPUMilli              int // thousandths of a core
+	DBCPUMilli            int
+	PIDs                  int
+	Workers               int // Odoo's workers; 0 is one threaded process
+	DBConnections         int // connection limit of the role
+	StorageGB             int
+	BackupFrequency       string
+	Apps                  []string
+	Active                bool
+}
+
+// AnnualKobo is the price of a year: twelve months less the discount, rounded down to a whole kobo.
+func (p Plan) AnnualKobo() int64 {
+	return p.PriceMonthlyKobo * 12 * int64(100-p.AnnualDiscountPercent) / 100
+}
