@@ -1,0 +1,122 @@
+// Package config turns the environment (and an optional .env file) into a checked Config. It reports all problems at once, by the
+// variable's name and never with its value. Only cmd imports it.
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+
+	"controlplane/internal/secrets"
+)
+
+// Config is the whole configuration. The variable names of the production checklist keep their meaning; see the table in README.md.
+type Config struct {
+	AppName     string   `env:"APP_NAME" envDefault:"Odoo Cloud Platform" validate:"max=100"`
+	Debug       bool     `env:"DEBUG" envDefault:"false"`
+	BaseDomain  string   `env:"BASE_DOMAIN" envDefault:"localhost" validate:"required,hostname_rfc1123"`
+	CORSOrigins []string `env:"CORS_ORIGINS" envDefault:"http://localhost:5173,http://localhost:3000" validate:"dive,cors_origin"`
+	FrontendURL string   `env:"FRONTEND_URL" validate:"omitempty,http_url"`
+
+	API      API
+	Edge     Edge
+	Auth     Auth
+	Platform Platform
+	Cluster  Cluster
+	Paystack Paystack
+	Engine   Engine
+}
+
+// API is how the HTTP API listens and presents itself.
+type API struct {
+	Listen         string         `env:"API_LISTEN" envDefault:"127.0.0.1:8001" validate:"hostname_port|startswith=:"`
+	PublicURL      string         `env:"API_PUBLIC_URL" envDefault:"http://127.0.0.1:8001" validate:"http_url"`
+	Docs           string         `env:"API_DOCS" validate:"omitempty,oneof=public admin off"` // default: public with DEBUG, else admin
+	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
+	LogLevel       string         `env:"LOG_LEVEL" envDefault:"info" validate:"oneof=debug info warn error"`
+}
+
+// Edge is how tenants are reached from the world.
+type Edge struct {
+	Listen    string `env:"EDGE_LISTEN" envDefault:":8080" validate:"hostname_port|startswith=:"`
+	PublicURL string `env:"EDGE_PUBLIC_URL" envDefault:"http://localhost:8080" validate:"http_url"` // scheme and port of tenants' addresses
+	ProbeURL  string `env:"EDGE_PROBE_URL" validate:"omitempty,http_url"`                           // where the worker reaches the edge; default: loopback at EDGE_LISTEN's port
+	StateFile string `env:"EDGE_STATE_FILE" envDefault:"/var/lib/odoo-hosting/edge-routes.json"`
+}
+
+// Auth holds what signs tokens and seals secrets.
+type Auth struct {
+	SecretKey          secrets.Secret `env:"SECRET_KEY"`
+	DataKey            secrets.Secret `env:"DATA_KEY"` // one or more, comma-separated; the first one seals
+	Algorithm          string         `env:"ALGORITHM" envDefault:"HS256" validate:"eq=HS256"`
+	AccessTokenMinutes int            `env:"ACCESS_TOKEN_EXPIRE_MINUTES" envDefault:"30" validate:"min=1,max=1440"`
+}
+
+// AccessTTL returns how long an access token lives.
+func (a Auth) AccessTTL() time.Duration { return time.Duration(a.AccessTokenMinutes) * time.Minute }
+
+// Platform is the platform's own database.
+type Platform struct {
+	URL secrets.Secret `env:"DATABASE_URL"`
+}
+
+// Cluster is the tenants' PostgreSQL server and the network that tenants see.
+type Cluster struct {
+	Host       string         `env:"EXTERNAL_DB_HOST" envDefault:"10.0.0.20" validate:"hostname_rfc1123|ip"`
+	Port       int            `env:"EXTERNAL_DB_PORT" envDefault:"5432" validate:"min=1,max=65535"`
+	User       string         `env:"EXTERNAL_DB_USER" envDefault:"odoo_clients" validate:"required,max=63"`
+	Password   secrets.Secret `env:"EXTERNAL_DB_PASSWORD"`
+	Database   string         `env:"EXTERNAL_DB_NAME" envDefault:"postgres" validate:"required,max=63"`
+	SSLMode    string         `env:"EXTERNAL_DB_SSLMODE" envDefault:"prefer" validate:"oneof=disable prefer require verify-ca verify-full"`
+	TenantHost string         `env:"TENANT_DB_HOST" validate:"omitempty,hostname_rfc1123|ip"` // as tenants see it
+	Supernet   netip.Prefix   `env:"TENANT_SUPERNET" envDefault:"10.212.0.0/16"`
+	DNS        []netip.Addr   `env:"TENANT_DNS" envDefault:"1.1.1.1,9.9.9.9"`
+}
+
+// Paystack is the payment gateway.
+type Paystack struct {
+	SecretKey     secrets.Secret `env:"PAYSTACK_SECRET_KEY"` // the first one is used; others (comma-separated) only check webhooks during a rotation
+	PublicKey     string         `env:"PAYSTACK_PUBLIC_KEY"`
+	WebhookSecret secrets.Secret `env:"PAYSTACK_WEBHOOK_SECRET"` // accepted, never used: Paystack signs with the secret key
+	BaseURL       string         `env:"PAYSTACK_BASE_URL" envDefault:"https://api.paystack.co" validate:"http_url"`
+}
+
+// Engine is the container engine and what runs on it.
+type Engine struct {
+	Socket    string `env:"DOCKER_SOCKET_PATH" envDefault:"/var/run/docker.sock" validate:"required"`
+	OdooImage string `env:"ODOO_IMAGE" envDefault:"odoo:19.0" validate:"required"`
+	Binary    string `env:"CONTROLPLANE_BINARY"` // default: this executable; it becomes the firewall guard's image
+}
+
+// DocsAccess returns who may see the API's documentation: "public", "admin" or "off".
+func (c Config) DocsAccess() string {
+	switch {
+	case c.API.Docs != "":
+		return c.API.Docs
+	case c.Debug:
+		return "public"
+	default:
+		return "admin"
+	}
+}
+
+// TenantURL returns the address at which the world reaches host, a tenant's domain.
+func (c Config) TenantURL(host string) string {
+	u, err := url.Parse(c.Edge.PublicURL)
+	if err != nil { // checked by Load
+		return "http://" + host
+	}
+	if port := u.Port(); port != "" {
+		host += ":" + port
+	}
+	return u.Scheme + "://" + host
+}
+
+// CallbackURL returns where the browser lands after paying: the front end's callback, or our own page.
+func (c Config) CallbackURL() string {
+	base := c.FrontendURL
+	if base == "" {
+		base = c.API.PublicURL
+	}
+	return trimSlash(base) + "/payment/callback"
+}

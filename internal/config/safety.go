@@ -1,0 +1,147 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"controlplane/internal/secrets"
+)
+
+const (
+	minKeyBytes      = 32
+	minPasswordChars = 16 // the checklist's "16+ characters"
+)
+
+// missing checks what the parts need, whatever DEBUG says.
+func (c Config) missing(parts []Part) []string {
+	var problems []string
+	require := func(part Part, name string, value secrets.Secret) {
+		if slices.Contains(parts, part) && value == "" {
+			problems = append(problems, name+" must be set (or "+name+"_FILE)")
+		}
+	}
+	require(PartPlatform, "DATABASE_URL", c.Platform.URL)
+	require(PartAuth, "SECRET_KEY", c.Auth.SecretKey)
+	require(PartSealing, "DATA_KEY", c.Auth.DataKey)
+	require(PartPayments, "PAYSTACK_SECRET_KEY", c.Paystack.SecretKey)
+	require(PartCluster, "EXTERNAL_DB_PASSWORD", c.Cluster.Password)
+	if c.Platform.URL != "" {
+		problems = append(problems, platformURLProblems(c.Platform.URL)...)
+	}
+	if c.Auth.DataKey != "" {
+		if _, err := secrets.NewSealer(c.Auth.DataKey); err != nil {
+			problems = append(problems, "DATA_KEY: "+err.Error())
+		}
+	}
+	if c.Paystack.SecretKey != "" && !isGatewayKey(c.Paystack.SecretKey) {
+		problems = append(problems, "PAYSTACK_SECRET_KEY must begin with sk_test_ or sk_live_ (each one, if several)")
+	}
+	if !c.Cluster.Supernet.IsValid() || !c.Cluster.Supernet.Addr().Is4() || !isPrivate(c.Cluster.Supernet) || c.Cluster.Supernet.Bits() > 22 {
+		problems = append(problems, "TENANT_SUPERNET must be a private IPv4 network of /22 or larger, like 10.212.0.0/16")
+	}
+	return problems
+}
+
+// platformURLProblems keeps the platform's own tables out of the tenants' databases and of templates.
+func platformURLProblems(raw secrets.Secret) []string {
+	u, err := url.Parse(raw.Reveal())
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") || u.Host == "" && u.Query().Get("host") == "" {
+		return []string{"DATABASE_URL must look like postgres://user:password@host:5432/name"}
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	switch {
+	case name == "":
+		return []string{"DATABASE_URL must name a database"}
+	case name == "postgres", strings.HasPrefix(name, "template"), strings.HasPrefix(name, "odoo_"):
+		return []string{"DATABASE_URL must name the platform's own database, not \"postgres\", a template or a tenant's (odoo_…)"}
+	}
+	return nil
+}
+
+// unsafe lists what may only be used with DEBUG=true.
+func (c Config) unsafe(parts []Part) []string {
+	var problems []string
+	add := func(format string, args ...any) {
+		problems = append(problems, fmt.Sprintf(format, args...)+" (DEBUG is false)")
+	}
+	needs := func(p Part) bool { return slices.Contains(parts, p) }
+	if needs(PartAuth) && c.Auth.SecretKey != "" && weakKey(c.Auth.SecretKey) {
+		add("SECRET_KEY is a sample value or shorter than %d bytes", minKeyBytes)
+	}
+	if needs(PartSealing) && c.Auth.DataKey != "" && isSample(c.Auth.DataKey.Reveal()) {
+		add("DATA_KEY is a sample value")
+	}
+	if c.Auth.SecretKey != "" && c.Auth.SecretKey == c.Auth.DataKey {
+		add("DATA_KEY must differ from SECRET_KEY")
+	}
+	if needs(PartPayments) && strings.Contains(c.Paystack.SecretKey.Reveal(), "sk_test_") {
+		add("PAYSTACK_SECRET_KEY is a test key")
+	}
+	if needs(PartPayments) && isSample(c.Paystack.SecretKey.Reveal()) {
+		add("PAYSTACK_SECRET_KEY is a sample value")
+	}
+	if needs(PartPayments) && !strings.HasPrefix(c.Paystack.BaseURL, "https://") {
+		add("PAYSTACK_BASE_URL must be https")
+	}
+	if needs(PartCluster) && c.Cluster.Password != "" && (isSample(c.Cluster.Password.Reveal()) || len(c.Cluster.Password) < minPasswordChars) {
+		add("EXTERNAL_DB_PASSWORD is a sample value or shorter than %d characters", minPasswordChars)
+	}
+	if isSampleDomain(c.BaseDomain) {
+		add("BASE_DOMAIN is a sample or local name")
+	}
+	for _, u := range []struct{ name, value string }{{"API_PUBLIC_URL", c.API.PublicURL}, {"EDGE_PUBLIC_URL", c.Edge.PublicURL}} {
+		if isLocal(u.value) {
+			add("%s points to this machine", u.name)
+		}
+	}
+	if slices.ContainsFunc(c.CORSOrigins, isLocal) {
+		add("CORS_ORIGINS has a local origin")
+	}
+	return problems
+}
+
+func weakKey(k secrets.Secret) bool { return len(k) < minKeyBytes || isSample(k.Reveal()) }
+
+// isSample knows the placeholders of the checklists, templates and tutorials.
+func isSample(s string) bool {
+	lower := strings.ToLower(s)
+	for _, sample := range []string{"xxx", "changeme", "change-me", "change_me", "your-", "your_", "<strong", "strong-password", "strong_password", "example", "placeholder", "secret-key", "development", "insecure"} {
+		if strings.Contains(lower, sample) {
+			return true
+		}
+	}
+	return len(s) > 0 && strings.Count(s, s[:1]) == len(s)
+}
+
+func isSampleDomain(d string) bool {
+	for _, suffix := range []string{"localhost", "lvh.me", "yourdomain.com", "example.com", "example.org", "local", "test", "invalid"} {
+		if d == suffix || strings.HasSuffix(d, "."+suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+func isLocal(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return true
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+}
+
+func isGatewayKey(keys secrets.Secret) bool {
+	for key := range strings.SplitSeq(keys.Reveal(), ",") {
+		key = strings.TrimSpace(key)
+		if !strings.HasPrefix(key, "sk_test_") && !strings.HasPrefix(key, "sk_live_") {
+			return false
+		}
+	}
+	return true
+}
+
+func isPrivate(p netip.Prefix) bool { return p.Addr().IsPrivate() }
