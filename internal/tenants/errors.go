@@ -1,0 +1,20 @@
+package tenants
+
+import "controlplane/internal/errs"
+
+// Errors of this package; all are safe to show.
+var (
+	ErrNotFound        = errs.New(errs.NotFound, "client_not_found", "Client not found")
+	ErrNameTaken       = errs.New(errs.Conflict, "name_taken", "Client with this name or domain already exists")
+	ErrDomainTaken     = errs.New(errs.Conflict, "domain_taken", "That domain is reserved or belongs to another client")
+	ErrTooManyUnpaid   = errs.New(errs.Conflict, "too_many_unpaid", "Pay for one of your unpaid clients before you create another")
+	ErrConflict        = errs.New(errs.Conflict, "state_conflict", "The client's present state doesn't allow that")
+	ErrPlanLocked      = errs.New(errs.Conflict, "plan_locked", "The plan of a paid client can't be changed here: plan changes are part of billing")
+	ErrUnknownPlan     = errs.InvalidField("plan", "unknown_plan", "Unknown plan")
+	ErrUnknownState    = errs.InvalidField("status", "unknown_status", "Unknown status")
+	ErrAdminOnly       = errs.New(errs.Forbidden, "admin_only", "Admin access required")
+	ErrOwnerOnly       = errs.New(errs.Forbidden, "owner_only", "Only the owner of a client can read its credentials")
+	ErrNotReady        = errs.New(errs.Conflict, "not_ready", "The client isn't active yet, so it has no credentials")
+	ErrCredentialsRead = errs.New(errs.Gone, "credentials_read", "The credentials were already shown once; reset the admin password to get new ones")
+	ErrNoSecrets       = errs.New(errs.Internal, "no_secrets", "The client has no secrets yet")
+)

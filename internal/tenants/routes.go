@@ -1,0 +1,57 @@
+package tenants
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/postgres"
+)
+
+// Route is what the edge knows of a tenant. Address is the zero Addr until there is a container.
+type Route struct {
+	TenantID  ID
+	Name      string
+	Host      string // platform address, lower case
+	State     State
+	Address   netip.Addr
+	HTTPPort  int
+	EventPort int
+}
+
+const routeColumns = `id, name, domain, state, coalesce(host(address), ''), http_port, event_port`
+
+func scanRoute(row pgx.CollectableRow) (Route, error) {
+	var r Route
+	var address string
+	if err := row.Scan(&r.TenantID, &r.Name, &r.Host, &r.State, &address, &r.HTTPPort, &r.EventPort); err != nil || address == "" {
+		return r, err
+	}
+	var err error
+	r.Address, err = netip.ParseAddr(address)
+	return r, err
+}
+
+// Routes returns all tenants that aren't deleted, for the edge's table.
+func Routes(ctx context.Context, q postgres.Querier) ([]Route, error) {
+	rows, err := q.Query(ctx, `SELECT `+routeColumns+` FROM tenants WHERE state <> 'deleted' ORDER BY id`)
+	if err != nil {
+		return nil, wrap(err, "read the routes")
+	}
+	list, err := pgx.CollectRows(rows, scanRoute)
+	return list, wrap(err, "read the routes")
+}
+
+// RouteOf returns one tenant's route; false when it is deleted or never was.
+func RouteOf(ctx context.Context, q postgres.Querier, id ID) (Route, bool, error) {
+	rows, err := q.Query(ctx, `SELECT `+routeColumns+` FROM tenants WHERE id = $1 AND state <> 'deleted'`, id)
+	if err != nil {
+		return Route{}, false, wrap(err, "read a route")
+	}
+	r, err := pgx.CollectExactlyOneRow(rows, scanRoute)
+	if postgres.NoRows(err) {
+		return Route{}, false, nil
+	}
+	return r, err == nil, wrap(err, "read a route")
+}

@@ -1,0 +1,78 @@
+package tenants
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/postgres"
+	"controlplane/internal/secrets"
+)
+
+// The columns of tenant_secrets that are sealed; each value is bound to its column and row.
+const (
+	dbPassword     = "db_password"
+	masterPassword = "master_password"
+	adminPassword  = "admin_password"
+)
+
+func (s *Service) seal(plain secrets.Secret, column string, id ID) secrets.Sealed {
+	return s.sealer.Seal(plain, sealContext(column, id))
+}
+
+// open returns "" for an absent value.
+func (s *Service) open(sealed secrets.Sealed, column string, id ID) (secrets.Secret, error) {
+	if sealed == nil {
+		return "", nil
+	}
+	plain, err := s.sealer.Open(sealed, sealContext(column, id))
+	if err != nil {
+		return "", fmt.Errorf("open %s of tenant %s: %w", column, id, err)
+	}
+	return plain, nil
+}
+
+func sealContext(column string, id ID) string { return "tenants." + column + "/" + id.String() }
+
+// Rekey seals everything again that isn't sealed with the first data key, row by row, and returns how many rows it changed.
+// It may be stopped and repeated at any time.
+func (s *Service) Rekey(ctx context.Context) (int, error) {
+	stale := `SELECT tenant_id FROM tenant_secrets
+		WHERE NOT (starts_with(encode(db_password, 'escape'), $1) AND starts_with(encode(master_password, 'escape'), $1)
+			AND (admin_password IS NULL OR starts_with(encode(admin_password, 'escape'), $1)))
+		ORDER BY tenant_id`
+	rows, err := s.pool.Query(ctx, stale, s.sealer.KeyID()+":")
+	if err != nil {
+		return 0, wrap(err, "find what to seal again")
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[ID])
+	if err != nil {
+		return 0, wrap(err, "find what to seal again")
+	}
+	for done, id := range ids {
+		if err := s.rekey(ctx, id); err != nil {
+			return done, fmt.Errorf("seal the secrets of tenant %s again: %w", id, err)
+		}
+	}
+	return len(ids), nil
+}
+
+func (s *Service) rekey(ctx context.Context, id ID) error {
+	return postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT FROM tenant_secrets WHERE tenant_id = $1 FOR UPDATE`, id); err != nil {
+			return err
+		}
+		plain, err := s.secrets(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		var admin secrets.Sealed
+		if plain.AdminPassword != "" {
+			admin = s.seal(plain.AdminPassword, adminPassword, id)
+		}
+		_, err = tx.Exec(ctx, `UPDATE tenant_secrets SET db_password = $2, master_password = $3, admin_password = $4 WHERE tenant_id = $1`,
+			id, s.seal(plain.DBPassword, dbPassword, id), s.seal(plain.MasterPassword, masterPassword, id), admin)
+		return err
+	})
+}

@@ -1,0 +1,35 @@
+package tenants
+
+import "slices"
+
+// moves is the transition table that docs/state-machine.md draws. Scheduled goes back to whatever the tenant was, and a
+// force-delete may start anywhere that no operation is half-way through making something.
+var moves = map[State][]State{ //nolint:gochecknoglobals // a constant table
+	Pending:      {Provisioning, Scheduled, Deleting, Deleted},
+	Provisioning: {Active, Failed},
+	Active:       {Suspended, Sleeping, Maintenance, Scheduled, Deleting},
+	Suspended:    {Active, Maintenance, Scheduled, Deleting},
+	Sleeping:     {Active, Suspended, Maintenance, Scheduled, Deleting},
+	Maintenance:  {Active, Suspended, Sleeping, Failed},
+	Failed:       {Provisioning, Active, Maintenance, Scheduled, Deleting},
+	Scheduled:    {Pending, Active, Suspended, Sleeping, Failed, Deleting},
+	Deleting:     {Deleted},
+	Deleted:      {},
+}
+
+// States returns all states in the order of a tenant's life.
+func States() []State {
+	return []State{Pending, Provisioning, Active, Suspended, Sleeping, Maintenance, Failed, Scheduled, Deleting, Deleted}
+}
+
+// CanMove reports whether a tenant may go from one state straight to another. Staying is not a move.
+func CanMove(from, to State) bool { return slices.Contains(moves[from], to) }
+
+// Known reports whether s is one of our states.
+func (s State) Known() bool {
+	_, ok := moves[s]
+	return ok
+}
+
+// Final reports whether no move leads out of s.
+func (s State) Final() bool { return s.Known() && len(moves[s]) == 0 }

@@ -1,0 +1,89 @@
+package tenants
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/accounts"
+	"controlplane/internal/postgres"
+)
+
+// UpdateInput is what may be changed; nil leaves a field as it is.
+type UpdateInput struct {
+	Email  *string
+	PlanID *string // only while pending
+	Notes  *string // admins only
+}
+
+// Update changes the caller's tenant, or for an admin anybody's, and returns it as it is now.
+// Errors: ErrNotFound, ErrBadEmail, ErrUnknownPlan, ErrPlanLocked, ErrAdminOnly, ErrBadNotes.
+func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Addr, name string, in UpdateInput) (Tenant, error) {
+	var t Tenant
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		before, err := get(ctx, tx, p, name, "FOR UPDATE")
+		if err != nil {
+			return err
+		}
+		after, err := in.apply(ctx, tx, p, before)
+		if err != nil {
+			return err
+		}
+		if t = before; after == before {
+			return nil
+		}
+		t, err = one(ctx, tx, "update the client", `
+			UPDATE tenants SET email = $2, plan_id = $3, notes = nullif($4, ''), updated_at = $5 WHERE id = $1
+			RETURNING `+columns, after.ID, after.Email, after.PlanID, after.Notes, s.now())
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, tx, p, ip, t.ID, "client.update", changes(before, t))
+	})
+	return t, err
+}
+
+// apply returns the tenant as it is to be.
+func (in UpdateInput) apply(ctx context.Context, tx pgx.Tx, p accounts.Principal, t Tenant) (Tenant, error) {
+	var err error
+	if in.Email != nil {
+		if t.Email, err = parseEmail(*in.Email); err != nil {
+			return t, err
+		}
+	}
+	if in.Notes != nil {
+		if !p.Admin {
+			return t, ErrAdminOnly.WithMessage("Only administrators can change notes")
+		}
+		if err := checkNotes(*in.Notes); err != nil {
+			return t, err
+		}
+		t.Notes = *in.Notes
+	}
+	if in.PlanID != nil && *in.PlanID != t.PlanID {
+		if err := offered(ctx, tx, *in.PlanID); err != nil {
+			return t, err
+		}
+		if t.State != Pending {
+			return t, ErrPlanLocked
+		}
+		t.PlanID = *in.PlanID
+	}
+	return t, nil
+}
+
+// changes names what an update changed, for the activity log; notes are too long for it.
+func changes(before, after Tenant) map[string]any {
+	detail := map[string]any{}
+	if before.Email != after.Email {
+		detail["email"] = []string{before.Email, after.Email}
+	}
+	if before.PlanID != after.PlanID {
+		detail["plan"] = []string{before.PlanID, after.PlanID}
+	}
+	if before.Notes != after.Notes {
+		detail["notes"] = "changed"
+	}
+	return detail
+}
