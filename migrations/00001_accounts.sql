@@ -13,7 +13,7 @@ CREATE TABLE accounts (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     email         text NOT NULL CHECK (length(email) BETWEEN 3 AND 254),
     email_key     text NOT NULL CONSTRAINT accounts_email_taken UNIQUE,     -- trimmed, NFKC, case folded
-    username      text NOT NULL CHECK (length(username) BETWEEN 1 AND 64),
+    username      text NOT NULL CHECK (length(username) BETWEEN 3 AND 64),
     username_key  text NOT NULL CONSTRAINT accounts_username_taken UNIQUE,
     full_name     text CHECK (length(full_name) <= 200),
     password_hash text NOT NULL,
@@ -43,13 +43,13 @@ CREATE TABLE refresh_tokens (
     used_at    timestamptz
 );
 CREATE INDEX refresh_tokens_session ON refresh_tokens (session_id);
+CREATE INDEX refresh_tokens_expires ON refresh_tokens (expires_at);
 
 -- Shared by all replicas; losing it in a crash of the server only forgets a minute of counting.
 CREATE UNLOGGED TABLE rate_limits (
-    key        text NOT NULL,
-    window_start timestamptz NOT NULL,
-    hits       integer NOT NULL,
-    PRIMARY KEY (key)
+    key     text PRIMARY KEY,
+    free_at timestamptz NOT NULL,            -- when the key is back at its full limit
+    wait    interval NOT NULL                -- the answer to the last call: zero, or how long to wait
 );
 
 CREATE TABLE activity_log (
@@ -63,6 +63,7 @@ CREATE TABLE activity_log (
     detail     jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX activity_log_tenant ON activity_log (tenant_id, id);
+CREATE INDEX activity_log_account ON activity_log (account_id, id);
 -- +goose StatementEnd
 
 -- +goose Down

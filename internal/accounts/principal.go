@@ -16,6 +16,7 @@ type Principal struct {
 	Username  string
 	Email     string
 	Admin     bool
+	SessionID string // the session that the request belongs to; "" for System
 }
 
 // System is the principal of our own jobs.
