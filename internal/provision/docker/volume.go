@@ -1,0 +1,41 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+// RemoveVolume removes the volume and what is in it; absence is success, a container that uses it is an error.
+func (r *Runtime) RemoveVolume(ctx context.Context, name string) error {
+	return r.call(ctx, quickCall, "remove volume "+name, func(ctx context.Context) error {
+		res, err := r.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		if cerrdefs.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.owned("volume", name, res.Volume.Labels); err != nil {
+			return err
+		}
+		_, err = r.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+		return ignoreNotFound(err)
+	})
+}
+
+// ensureVolume makes the volume with its owner's labels. The engine answers with the one that exists, if there is one, so one call both
+// makes and checks.
+func (r *Runtime) ensureVolume(ctx context.Context, name string, labels map[string]string) error {
+	tenant := map[string]string{}
+	if id, ok := labels[LabelClient]; ok {
+		tenant[LabelClient] = id
+	}
+	res, err := r.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: r.labelled(tenant)})
+	if err != nil {
+		return fmt.Errorf("volume %s: %w", name, err)
+	}
+	return r.owned("volume", name, res.Volume.Labels)
+}
