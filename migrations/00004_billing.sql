@@ -23,11 +23,13 @@ CREATE TABLE payments (
     paid_at             timestamptz,           -- as the gateway says
     completed_at        timestamptz,           -- when we learnt of it
     next_check_at       timestamptz,           -- the poller looks again; null: no more
-    checks              integer NOT NULL DEFAULT 0
+    last_checked_at     timestamptz,
+    checks              integer NOT NULL DEFAULT 0   -- how often the poller has looked
 );
 CREATE INDEX payments_account ON payments (account_id, id DESC);
 CREATE INDEX payments_tenant ON payments (tenant_id, id DESC);
 CREATE INDEX payments_due ON payments (next_check_at) WHERE next_check_at IS NOT NULL;
+CREATE INDEX payments_review ON payments (id) WHERE review IS NOT NULL;
 -- At most one payment activates a client; any other paid one is a credit.
 CREATE UNIQUE INDEX payments_activation ON payments (tenant_id) WHERE status IN ('success', 'refunded') AND purpose = 'activation';
 

@@ -1,0 +1,181 @@
+package billing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/accounts"
+	"controlplane/internal/audit"
+	"controlplane/internal/ops"
+	"controlplane/internal/postgres"
+)
+
+// settle asks the gateway about one payment and applies the answer; webhook, verify and poller all end here. No transaction is open
+// while the gateway is asked, so the answer may be old by the time it is applied: applyTx allows for that.
+func (s *Service) settle(ctx context.Context, reference string) error {
+	t, err := s.Gateway.Verify(ctx, reference)
+	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
+		return fmt.Errorf("verify %s: %w", reference, err)
+	}
+	found := err == nil
+	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		_, err := s.applyTx(ctx, tx, reference, t, found)
+		return err
+	})
+}
+
+// applyTx brings our row in line with what the gateway said, under a lock on the row; doing it again, late or twice at once changes
+// nothing more. It never takes a payment back from paid to unpaid by itself. The result is a line for people.
+func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, reference string, t Transaction, found bool) (string, error) {
+	p, err := lockPayment(ctx, tx, reference)
+	if errors.Is(err, ErrPaymentNotFound) {
+		s.Log.WarnContext(ctx, "the gateway told of a payment that isn't ours", "reference", reference)
+		return "not a payment of ours", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		return "unknown to the gateway", s.notFoundTx(ctx, tx, p)
+	}
+	v, note := judge(p, t)
+	if note != "" {
+		s.Log.WarnContext(ctx, "payment needs attention", "reference", p.Reference, "payment_id", p.ID, "tenant_id", p.TenantID,
+			"gateway_status", t.Status, "note", note)
+	}
+	switch v {
+	case paid:
+		return s.paidTx(ctx, tx, p, t)
+	case suspect:
+		return note, s.parkTx(ctx, tx, p, t, note)
+	case reversed, reversing:
+		return note, s.reverseTx(ctx, tx, p, t, v, note)
+	case declined, waiting:
+	}
+	return "still " + string(t.Status), s.waitTx(ctx, tx, p, t, v)
+}
+
+// paidTx is the only way to paid: the first one activates its client, any other one is a credit.
+func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction) (string, error) {
+	if p.Status == StatusSuccess || p.Status == StatusRefunded {
+		return "already applied", noteGateway(ctx, tx, p.ID, t)
+	}
+	tenant, err := s.Tenants.Lock(ctx, tx, p.TenantID)
+	if err != nil {
+		return "", err
+	}
+	reason := ""
+	if tenant.PlanID != p.PlanID {
+		// A cheaper plan's open reference must not pay for a dearer one.
+		reason = fmt.Sprintf("paid for plan %s, but the client has %s", p.PlanID, tenant.PlanID)
+	} else {
+		activated, err := s.Tenants.MarkPaidTx(ctx, tx, p.TenantID, p.Reference)
+		if err != nil {
+			return "", err
+		}
+		if !activated {
+			reason = fmt.Sprintf("the client was %s, not waiting for a payment", tenant.State)
+		}
+	}
+	if reason != "" {
+		return "credit: " + reason, s.creditTx(ctx, tx, p, t, reason)
+	}
+	if err := markPaid(ctx, tx, p.ID, t, PurposeActivation, s.now()); err != nil {
+		return "", err
+	}
+	if err := s.Provisioner.EnqueueTx(ctx, tx, p.TenantID); err != nil && !errors.Is(err, ops.ErrLive) {
+		return "", fmt.Errorf("start provisioning tenant %s: %w", p.TenantID, err)
+	}
+	s.Log.InfoContext(ctx, "payment activates its client", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo)
+	return "activated", s.record(ctx, tx, p, "payment.success", nil)
+}
+
+func (s *Service) creditTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction, reason string) error {
+	if err := markPaid(ctx, tx, p.ID, t, PurposeCredit, s.now()); err != nil {
+		return err
+	}
+	if err := insertCredit(ctx, tx, p, reason, s.now()); err != nil {
+		return err
+	}
+	s.Log.WarnContext(ctx, "payment became a credit", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo, "reason", reason)
+	return s.record(ctx, tx, p, "payment.credit", map[string]any{"reason": reason})
+}
+
+// parkTx keeps the row as it is and puts it before a person. A later answer that does match is still applied.
+func (s *Service) parkTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction, why string) error {
+	if p.Status != StatusPending && p.Status != StatusFailed {
+		return nil
+	}
+	if err := park(ctx, tx, p.ID, t, why, s.now()); err != nil {
+		return err
+	}
+	if p.Review == why {
+		return nil
+	}
+	return s.record(ctx, tx, p, "payment.review", map[string]any{"reason": why})
+}
+
+// reverseTx notes a refund or a lost dispute. What a client does without its money is for a person, or for dunning, to decide.
+func (s *Service) reverseTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction, v verdict, note string) error {
+	if v == reversing { // full or partial, and it may fail: nothing is final
+		if p.Status == StatusSuccess || p.Status == StatusRefunded {
+			return noteGateway(ctx, tx, p.ID, t)
+		}
+		return s.parkTx(ctx, tx, p, t, note)
+	}
+	if p.Status == StatusRefunded {
+		return nil
+	}
+	if err := markRefunded(ctx, tx, p, t, note, s.now()); err != nil {
+		return err
+	}
+	return s.record(ctx, tx, p, "payment.refunded", map[string]any{"before": string(p.Status)})
+}
+
+// waitTx schedules the next look, or closes a reference that nobody paid for long enough. Closing is only for our list: a later
+// success is still applied.
+func (s *Service) waitTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction, v verdict) error {
+	if p.Status == StatusSuccess || p.Status == StatusRefunded {
+		return nil // an answer from before the payment
+	}
+	status := StatusPending
+	if v == declined {
+		status = StatusFailed
+	}
+	next := s.nextCheck(p)
+	if next == nil {
+		status = StatusFailed
+	}
+	return schedule(ctx, tx, p.ID, t.Status, status, next, s.now())
+}
+
+// notFoundTx: an initialize may still be in flight, so an unknown reference is looked for again for a while.
+func (s *Service) notFoundTx(ctx context.Context, tx pgx.Tx, p Payment) error {
+	if p.Status == StatusSuccess || p.Status == StatusRefunded {
+		s.Log.ErrorContext(ctx, "the gateway doesn't know a payment that it told us was paid", "reference", p.Reference)
+		return nil
+	}
+	next := s.nextCheck(p)
+	if p.AuthorizationURL == "" && s.now().Sub(p.CreatedAt) > time.Hour {
+		next = nil
+	}
+	status := p.Status
+	if next == nil {
+		status = StatusFailed
+	}
+	return schedule(ctx, tx, p.ID, "", status, next, s.now())
+}
+
+func (s *Service) record(ctx context.Context, tx pgx.Tx, p Payment, action string, detail map[string]any) error {
+	if detail == nil {
+		detail = map[string]any{}
+	}
+	detail["reference"], detail["amount_kobo"], detail["currency"] = p.Reference, p.AmountKobo, p.Currency
+	return s.Audit.RecordTx(ctx, tx, audit.Entry{
+		Actor: accounts.System().Username, TenantID: int64(p.TenantID), Action: action, Detail: detail,
+	})
+}

@@ -1,0 +1,129 @@
+package billing
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/ops"
+	"controlplane/internal/postgres"
+)
+
+const (
+	eventKind    = "payment_event.apply" // stored in operations: don't rename
+	storeTimeout = 5 * time.Second       // the sender gives up on us after 30 s, and sends again
+)
+
+type eventInput struct {
+	EventID int64 `json:"event_id"`
+}
+
+// ReceiveWebhook checks a delivered event and stores it durably together with the operation that applies it; that is all, so that
+// the sender gets its answer in milliseconds. A repeat of an event is accepted and does nothing. Events that we don't know are
+// kept. Errors: ErrBadSignature; ErrEventsDown, upon which the sender delivers again.
+func (s *Service) ReceiveWebhook(ctx context.Context, body []byte, signature string) error {
+	if !s.Gateway.VerifySignature(body, signature) {
+		return ErrBadSignature
+	}
+	e, err := s.Gateway.DecodeEvent(body)
+	if err != nil {
+		sum := sha256.Sum256(body)
+		e = Event{Name: "unreadable", Key: "unreadable/" + hex.EncodeToString(sum[:])}
+		s.Log.WarnContext(ctx, "signed event can't be read; kept as it is", "error", err)
+	}
+	// Keys of both modes may be configured during a move to live; ids of the two don't know of each other.
+	e.Key = s.Gateway.Mode() + "/" + e.Key
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := s.storeEvent(ctx, e, body); err != nil {
+		return ErrEventsDown.WithCause(err).WithRetryAfter(time.Minute)
+	}
+	return nil
+}
+
+func (s *Service) storeEvent(ctx context.Context, e Event, body []byte) error {
+	outcome := s.ignored(e)
+	if outcome != "" {
+		s.Log.InfoContext(ctx, "payment event kept, not applied", "event", e.Name, "reference", e.Reference, "why", outcome)
+	}
+	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		id, err := insertEvent(ctx, tx, e, body, outcome, s.now())
+		if err != nil || id == 0 || outcome != "" {
+			return err
+		}
+		_, err = s.Ops.EnqueueTx(ctx, tx, eventKind, "payment_event/"+strconv.FormatInt(id, 10), eventInput{EventID: id})
+		return err
+	})
+}
+
+// ignored says why an event has nothing to apply, or "".
+func (s *Service) ignored(e Event) string {
+	if e.Reference == "" {
+		return "not about a payment"
+	}
+	if !referenceShaped(e.Reference) {
+		return "not a reference of ours"
+	}
+	if e.Mode != "" && e.Mode != s.Gateway.Mode() {
+		return "of the other mode"
+	}
+	return ""
+}
+
+// eventWorkflow has one step: ask the gateway what became of the payment that the event hints at, then apply the answer together
+// with the operation's checkpoint.
+func (s *Service) eventWorkflow() ops.Workflow {
+	return ops.Workflow{
+		Kind: eventKind,
+		Steps: []ops.Step{{
+			Name: "apply", Timeout: 30 * time.Second,
+			Do: s.verifyEvent,
+			Tx: s.applyEventTx,
+		}},
+	}
+}
+
+// verified is what Do hands to Tx.
+type verified struct {
+	Reference   string      `json:"reference"`
+	Found       bool        `json:"found"`
+	Transaction Transaction `json:"transaction"`
+}
+
+func (s *Service) verifyEvent(ctx context.Context, r *ops.Run) error {
+	var in eventInput
+	if err := r.Input(&in); err != nil {
+		return ops.Permanent(fmt.Errorf("read the input: %w", err))
+	}
+	reference, err := eventReference(ctx, s.Pool, in.EventID)
+	if err != nil {
+		return fmt.Errorf("read event %d: %w", in.EventID, err)
+	}
+	t, err := s.Gateway.Verify(ctx, reference)
+	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
+		return fmt.Errorf("verify %s: %w", reference, err)
+	}
+	return r.Set("verified", verified{Reference: reference, Found: err == nil, Transaction: t})
+}
+
+func (s *Service) applyEventTx(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+	var in eventInput
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	var v verified
+	if ok, err := r.Get("verified", &v); err != nil || !ok {
+		return fmt.Errorf("read what the gateway said (there: %t): %w", ok, err)
+	}
+	outcome, err := s.applyTx(ctx, tx, v.Reference, v.Transaction, v.Found)
+	if err != nil {
+		return err
+	}
+	return markEventApplied(ctx, tx, in.EventID, outcome, s.now())
+}

@@ -1,0 +1,54 @@
+package paystack
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"controlplane/internal/billing"
+)
+
+// apiError is an answer that isn't a success, or no answer at all (HTTP 0). Its text is for logs only.
+type apiError struct {
+	HTTP       int
+	Code       string
+	Type       string
+	Message    string
+	RetryAfter time.Duration
+	cause      error
+}
+
+// Error names the code first; Paystack's message is display text.
+func (e *apiError) Error() string {
+	if e.HTTP == 0 {
+		return fmt.Sprintf("paystack: no usable answer: %v", e.cause)
+	}
+	return fmt.Sprintf("paystack: HTTP %d, code %q, type %q: %.300q", e.HTTP, e.Code, e.Type, e.Message)
+}
+
+// Unwrap returns what kept the answer away, if anything.
+func (e *apiError) Unwrap() error { return e.cause }
+
+// Is classes the error for billing: a 4xx is a definite no, everything else leaves the outcome open.
+func (e *apiError) Is(target error) bool {
+	switch target { //nolint:errorlint // sentinels by identity, as errors.Is asks for
+	case billing.ErrTransactionNotFound:
+		return e.notFound()
+	case billing.ErrDuplicateReference:
+		return e.Code == "duplicate_reference" || e.HTTP == http.StatusBadRequest && e.Message == "Duplicate Transaction Reference"
+	case billing.ErrGatewayRefused:
+		return e.HTTP >= 400 && e.HTTP < 500 && e.HTTP != http.StatusRequestTimeout && e.HTTP != http.StatusTooManyRequests
+	}
+	return false
+}
+
+// notFound: observed as 400 with a code, described as 404. A 404 that isn't Paystack's own (a proxy's page) has no message.
+func (e *apiError) notFound() bool {
+	if e.Code == "transaction_not_found" {
+		return true
+	}
+	if e.HTTP == http.StatusNotFound {
+		return e.Message != ""
+	}
+	return e.HTTP == http.StatusBadRequest && e.Message == "Transaction reference not found."
+}
