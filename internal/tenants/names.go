@@ -43,7 +43,7 @@ var reservedNames = wordSet(`
 	cdn static assets media images img files download downloads upload uploads app apps dashboard console panel portal
 	dev staging test testing prod production beta ci git registry docker
 	server node client clients tenant tenants user users domain domains schedules operations webhook webhooks callback
-	acme well-known xmlrpc jsonrpc websocket longpolling null undefined none true false`) //nolint:gochecknoglobals // a constant table
+	well-known xmlrpc jsonrpc websocket longpolling null undefined none true false`) //nolint:gochecknoglobals // a constant table
 
 func wordSet(words string) map[string]bool {
 	set := map[string]bool{}

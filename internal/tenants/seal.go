@@ -38,11 +38,11 @@ func sealContext(column string, id ID) string { return "tenants." + column + "/"
 // Rekey seals everything again that isn't sealed with the first data key, row by row, and returns how many rows it changed.
 // It may be stopped and repeated at any time.
 func (s *Service) Rekey(ctx context.Context) (int, error) {
-	stale := `SELECT tenant_id FROM tenant_secrets
-		WHERE NOT (starts_with(encode(db_password, 'escape'), $1) AND starts_with(encode(master_password, 'escape'), $1)
-			AND (admin_password IS NULL OR starts_with(encode(admin_password, 'escape'), $1)))
+	// A sealed value starts with the key's id and a colon.
+	const stale = `SELECT tenant_id FROM tenant_secrets
+		WHERE substring(db_password FOR 9) <> $1 OR substring(master_password FOR 9) <> $1 OR substring(admin_password FOR 9) <> $1
 		ORDER BY tenant_id`
-	rows, err := s.pool.Query(ctx, stale, s.sealer.KeyID()+":")
+	rows, err := s.pool.Query(ctx, stale, []byte(s.sealer.KeyID()+":"))
 	if err != nil {
 		return 0, wrap(err, "find what to seal again")
 	}
