@@ -64,7 +64,15 @@ CREATE TABLE activity_log (
 );
 CREATE INDEX activity_log_tenant ON activity_log (tenant_id, id);
 CREATE INDEX activity_log_account ON activity_log (account_id, id);
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
+END $$;
+CREATE TRIGGER activity_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON activity_log
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 -- +goose StatementEnd
 
 -- +goose Down
 DROP TABLE activity_log, rate_limits, refresh_tokens, sessions, accounts, installation;
+DROP FUNCTION refuse_change;

@@ -19,7 +19,10 @@ const (
 	passwordPeriod = time.Minute
 )
 
-// Login checks a password, for a user name or an e-mail address, and begins a session. An unname login and a wrong password give the same
+// unknown is the actor of a log-in that is nobody's.
+const unknown = "unknown"
+
+// Login checks a password, for a user name or an e-mail address, and begins a session. An unknown login and a wrong password give the same
 // answer after the same work; that the account is disabled is told only with the right password. Errors: ErrBadCredentials, ErrDisabled,
 // ratelimit.ErrLimited after five tries at one account within a minute, whichever of its names was used.
 func (s *Service) Login(ctx context.Context, ip netip.Addr, login string, password secrets.Secret) (Tokens, error) {
@@ -53,7 +56,7 @@ func tryKey(id ID, loginKey string) string {
 func (s *Service) refuseLogin(ctx context.Context, ip netip.Addr, a Account, match bool) error {
 	e := audit.Entry{AccountID: int64(a.ID), Actor: a.Username, Action: "account.login_refused", IP: ip}
 	if a.ID == 0 {
-		e.Actor = "unname"
+		e.Actor = unknown
 	}
 	if err := s.audit.Record(ctx, e); err != nil {
 		return storeErr("record a refused login", err)

@@ -57,7 +57,10 @@ func cleanUsername(s string) (string, error) {
 	if !oneScript(name) {
 		return bad("mixed_scripts", "The user name can't mix letters of several scripts.")
 	}
-	if k := key(name); k == "system" || k == "operator" || k == "unknown" || utf8.RuneCountInString(k) > maxUsername {
+	switch k := key(name); {
+	case utf8.RuneCountInString(k) > maxUsername:
+		return bad("length", "The user name is too long.")
+	case k == "system" || k == operator || k == unknown: // actors in the activity log
 		return bad("reserved", "That user name is reserved.")
 	}
 	return name, nil
