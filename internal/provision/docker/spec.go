@@ -21,8 +21,8 @@ import (
 const (
 	megabyte       = 1 << 20
 	stopSeconds    = 30
-	openFiles      = 65536
-	oomScoreAdjust = 500 // tenants go before anything of the host's
+	openFiles      = 8192 // an engine may be unable to give more than it has itself
+	oomScoreAdjust = 500  // tenants go before anything of the host's
 	tmpfsSize      = "64m"
 )
 
@@ -41,7 +41,7 @@ func buildSpec(c provision.Container, img provision.Image, labels map[string]str
 	if err := checkContainer(c, img); err != nil {
 		return spec{}, err
 	}
-	tmpfs, err := tmpfsSpec(c.Tmpfs)
+	tmpfs, err := tmpfsSpec(c.Tmpfs, img)
 	if err != nil {
 		return spec{}, err
 	}
@@ -152,24 +152,29 @@ func mounts(in []provision.Mount) []mount.Mount {
 	return out
 }
 
-// tmpfsSpec makes each tmpfs nosuid, nodev, noexec and of limited size, whatever else is asked for.
-func tmpfsSpec(in map[string]string) (map[string]string, error) {
+// tmpfsSpec makes each tmpfs nosuid, nodev, noexec and of limited size, whatever else is asked for, and the container's user's own: the
+// engine gives it the mode of the image's directory, which for /run lets only the owner write.
+func tmpfsSpec(in map[string]string, img provision.Image) (map[string]string, error) {
+	defaults := [][2]string{{"size", tmpfsSize}, {"uid", strconv.Itoa(img.UID)}, {"gid", strconv.Itoa(img.GID)}}
 	out := make(map[string]string, len(in))
 	for target, options := range in {
 		kept := []string{"nosuid", "nodev", "noexec"}
-		sized := false
+		given := map[string]bool{}
 		for option := range strings.SplitSeq(options, ",") {
 			switch option = strings.TrimSpace(option); {
 			case option == "" || slices.Contains(kept, option):
 			case option == "suid" || option == "dev" || option == "exec":
 				return nil, fmt.Errorf("tmpfs %s: option %q isn't allowed", target, option)
 			default:
-				sized = sized || strings.HasPrefix(option, "size=")
+				key, _, _ := strings.Cut(option, "=")
+				given[key] = true
 				kept = append(kept, option)
 			}
 		}
-		if !sized {
-			kept = append(kept, "size="+tmpfsSize)
+		for _, standard := range defaults {
+			if !given[standard[0]] {
+				kept = append(kept, standard[0]+"="+standard[1])
+			}
 		}
 		out[target] = strings.Join(kept, ",")
 	}
