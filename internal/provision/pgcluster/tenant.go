@@ -1,0 +1,120 @@
+package pgcluster
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/provision"
+)
+
+// EnsureTenant makes the role and a closed clone. What it takes over from an earlier attempt, and what it leaves alone, is in check.
+func (c *Cluster) EnsureTenant(ctx context.Context, t provision.TenantDatabase) error {
+	s, err := c.look(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	if err := c.check(t.Name, t.Subject, s); err != nil {
+		return err
+	}
+	verifier, err := scramVerifier(t.Password)
+	if err != nil {
+		return err
+	}
+	attributes := fmt.Sprintf("LOGIN CONNECTION LIMIT %d PASSWORD %s", t.ConnectionLimit, quoteText(verifier))
+	if !s.role.exists && !s.database.exists {
+		taken, err := c.takeSpare(ctx, t, attributes)
+		if err != nil || taken {
+			return err
+		}
+	}
+	if err := c.ensureRole(ctx, t, attributes, s.role.exists); err != nil {
+		return err
+	}
+	if s.database.exists && s.database.owner == t.Name {
+		return nil
+	}
+	return c.ensureClone(ctx, t.Name, t.Template, t.Subject, s.database)
+}
+
+func (c *Cluster) ensureRole(ctx context.Context, t provision.TenantDatabase, attributes string, exists bool) error {
+	if exists {
+		return c.exec(ctx, "set the password of role "+t.Name, "ALTER ROLE "+quoteName(t.Name)+" "+attributes)
+	}
+	return c.createRole(ctx, t.Name, t.Subject, attributes, c.grantTenants(t.Name))
+}
+
+// ensureClone makes the database, closed to everybody: created without connections allowed, then taken from PUBLIC (privileges on a
+// database aren't cloned) and marked, then opened for the control role, to which it belongs until it is handed over.
+func (c *Cluster) ensureClone(ctx context.Context, name, template, subject string, found object) error {
+	if !found.exists {
+		// Its blocks go through the log, which for a database of this size is five times faster than copying files between checkpoints.
+		create := fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s STRATEGY wal_log ALLOW_CONNECTIONS false", quoteName(name), quoteName(template))
+		if err := c.exec(ctx, "clone "+template+" as "+name, create); err != nil {
+			return err
+		}
+	}
+	if found.open && found.comment == c.mark(subject) {
+		return nil
+	}
+	return c.execTx(ctx, "close database "+name,
+		"REVOKE CONNECT, TEMPORARY ON DATABASE "+quoteName(name)+" FROM PUBLIC",
+		"COMMENT ON DATABASE "+quoteName(name)+" IS "+quoteText(c.mark(subject)),
+		"ALTER DATABASE "+quoteName(name)+" ALLOW_CONNECTIONS true",
+	)
+}
+
+// execTx runs statements on the control connection in one transaction and one round trip.
+func (c *Cluster) execTx(ctx context.Context, doing string, statements ...string) error {
+	return c.exec(ctx, doing, "BEGIN;\n"+strings.Join(statements, ";\n")+";\nCOMMIT")
+}
+
+// RemoveTenant drops the database first: a role that owns one can't be dropped.
+func (c *Cluster) RemoveTenant(ctx context.Context, name, subject string) error {
+	s, err := c.look(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := c.check(name, subject, s); err != nil {
+		return err
+	}
+	return c.drop(ctx, name, s)
+}
+
+func (c *Cluster) drop(ctx context.Context, name string, s state) error {
+	if s.database.exists {
+		if err := c.exec(ctx, "drop database "+name, "DROP DATABASE IF EXISTS "+quoteName(name)+" WITH (FORCE)"); err != nil {
+			return err
+		}
+	}
+	if s.role.exists {
+		return c.exec(ctx, "drop role "+name, "DROP ROLE IF EXISTS "+quoteName(name))
+	}
+	return nil
+}
+
+// SetAdminPassword works as the tenant's own role: the database is the tenant's, and what it has put there (a trigger, a function) would
+// otherwise run with the rights of the control role.
+func (c *Cluster) SetAdminPassword(ctx context.Context, t provision.TenantDatabase, hash string) (string, error) {
+	cfg := c.pool.Config().ConnConfig.Copy()
+	cfg.Database, cfg.User, cfg.Password = t.Name, t.Name, t.Password.Reveal()
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return "", classify(fmt.Errorf("connect to database %s as its owner: %w", t.Name, err))
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var login string
+	err = conn.QueryRow(ctx, `
+		UPDATE res_users SET password = $1, write_date = now() AT TIME ZONE 'utc'
+		WHERE id = (SELECT res_id FROM ir_model_data WHERE module = 'base' AND name = 'user_admin' AND model = 'res.users') AND active
+		RETURNING login`, hash).Scan(&login)
+	if err == pgx.ErrNoRows { //nolint:errorlint // never wrapped here
+		return "", provision.ErrNoAdmin
+	}
+	if err != nil {
+		return "", classify(fmt.Errorf("set the administrator's password in %s: %w", t.Name, err))
+	}
+	return login, nil
+}
