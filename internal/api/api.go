@@ -1,0 +1,179 @@
+// Package api is the HTTP face of the control plane: routes, middleware, request and answer types, problem documents and the
+// OpenAPI description. Handlers decode, call one service method and encode; rules live in the services.
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"controlplane/internal/accounts"
+	"controlplane/internal/billing"
+	"controlplane/internal/ops"
+	"controlplane/internal/secrets"
+	"controlplane/internal/tenants"
+)
+
+// Limiter counts calls per key and refuses those over limit within per.
+type Limiter interface {
+	Allow(ctx context.Context, key string, limit int, per time.Duration) error
+}
+
+// PasswordResetter gives the Odoo of a running tenant a new admin password. The owner reads it from the credentials, once.
+type PasswordResetter interface {
+	ResetAdminPassword(ctx context.Context, t tenants.Tenant) (secrets.Secret, error)
+}
+
+// Check is one thing that must work before this process should get requests.
+type Check struct {
+	Name  string // shown to everybody: "database"
+	Probe func(ctx context.Context) error
+}
+
+// Deps is what the API works with; all are required, but for Checks.
+type Deps struct {
+	Accounts  *accounts.Service
+	Tenants   *tenants.Service
+	Billing   *billing.Service
+	Ops       *ops.Engine
+	Limiter   Limiter
+	Passwords PasswordResetter
+	Checks    []Check
+	Log       *slog.Logger
+}
+
+// Docs is who may read the API's description.
+type Docs string
+
+// The choices for Options.Docs.
+const (
+	DocsPublic Docs = "public"
+	DocsAdmin  Docs = "admin"
+	DocsOff    Docs = "off"
+)
+
+// Rates is how many calls of a kind are let through per minute.
+type Rates struct {
+	Login      int // per address; default 5. Accounts count per account
+	Register   int // per address; default 10
+	Refresh    int // per address; default 30
+	Initialize int // per account; default 10
+	Confirm    int // per account: each asks the gateway; default 30
+	Reset      int // of an Odoo admin password, per account; default 5
+	Progress   int // per address: a callback page asks once a second; default 240
+}
+
+// Options are the settings. Zero values mean the defaults.
+type Options struct {
+	AppName        string                     // default "Odoo Cloud Platform"
+	Version        string                     // default "dev"
+	PublicURL      string                     // where the world reaches this API, without a final slash; default "http://127.0.0.1:8001"
+	TenantURL      func(domain string) string // default: http:// before the domain
+	CORSOrigins    []string
+	TrustedProxies []netip.Prefix
+	Docs           Docs           // default DocsAdmin
+	CleanupToken   secrets.Secret // ADMIN_CLEANUP_TOKEN; empty: the cleanup route refuses everybody
+	Rates          Rates
+	MaxBody        int64         // bytes, default 64 KiB
+	MaxWebhookBody int64         // bytes, default 1 MB
+	RequestTimeout time.Duration // default 30 s
+}
+
+func (o Options) withDefaults() Options {
+	o.AppName = cmp.Or(o.AppName, "Odoo Cloud Platform")
+	o.Version = cmp.Or(o.Version, "dev")
+	o.PublicURL = cmp.Or(o.PublicURL, "http://127.0.0.1:8001")
+	o.Docs = cmp.Or(o.Docs, DocsAdmin)
+	o.MaxBody = cmp.Or(o.MaxBody, 64<<10)
+	o.MaxWebhookBody = cmp.Or(o.MaxWebhookBody, 1_000_000)
+	o.RequestTimeout = cmp.Or(o.RequestTimeout, 30*time.Second)
+	if o.TenantURL == nil {
+		o.TenantURL = func(domain string) string { return "http://" + domain }
+	}
+	r := &o.Rates
+	r.Login, r.Register, r.Refresh = cmp.Or(r.Login, 5), cmp.Or(r.Register, 10), cmp.Or(r.Refresh, 30)
+	r.Initialize, r.Confirm = cmp.Or(r.Initialize, 10), cmp.Or(r.Confirm, 30)
+	r.Reset, r.Progress = cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
+	return o
+}
+
+type server struct {
+	deps     Deps
+	opts     Options
+	origins  []string
+	checker  *checker
+	document []byte // the OpenAPI description
+}
+
+// New returns the API's handler. It fails on settings that can't be served safely, such as CORS for any origin.
+func New(deps Deps, opts Options) (http.Handler, error) {
+	s, err := newServer(deps, opts)
+	if err != nil {
+		return nil, err
+	}
+	return s.router(), nil
+}
+
+func newServer(deps Deps, opts Options) (*server, error) {
+	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Ops == nil || deps.Limiter == nil ||
+		deps.Passwords == nil || deps.Log == nil {
+		return nil, errors.New("the API lacks something that it works with")
+	}
+	opts = opts.withDefaults()
+	origins, err := parseOrigins(opts.CORSOrigins)
+	if err != nil {
+		return nil, err
+	}
+	document, err := openAPIDocument(opts)
+	if err != nil {
+		return nil, err
+	}
+	return &server{deps: deps, opts: opts, origins: origins, checker: newChecker(), document: document}, nil
+}
+
+func (s *server) router() chi.Router {
+	r := chi.NewRouter()
+	r.Use(s.withRequestID, s.accessLog, s.recoverPanics, securityHeaders, s.cors, s.deadline, stripSlash, middleware.GetHead)
+	r.NotFound(s.public(func(http.ResponseWriter, *http.Request) error { return errNoRoute }))
+	r.MethodNotAllowed(s.methodNotAllowed)
+	r.Get("/", s.public(s.index))
+	r.Get("/payment/callback", s.public(s.callbackPage))
+	r.Get("/payment/callback.js", s.public(s.callbackScript))
+	r.Get("/payment/callback.css", s.public(s.callbackStyle))
+	r.Route("/api", func(r chi.Router) {
+		r.Get("/health", s.public(s.health))
+		r.Get("/ready", s.public(s.ready))
+		r.Get("/plans", s.public(s.listPlans))
+		r.Route("/auth", s.authRoutes)
+		r.Route("/clients", s.clientRoutes)
+		r.Route("/payments", s.paymentRoutes)
+		s.laterRoutes(r)
+		s.docsRoutes(r)
+	})
+	return r
+}
+
+// methodNotAllowed is the one problem without a kind: only HTTP has methods.
+func (s *server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	const status = http.StatusMethodNotAllowed
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		if rctx := chi.RouteContext(r.Context()); rctx.Routes.Match(chi.NewRouteContext(), method, matchPath(r, rctx)) {
+			w.Header().Add("Allow", method)
+		}
+	}
+	writeProblem(w, status, errNoRoute, problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: "Method Not Allowed", Code: "method_not_allowed",
+		RequestID: requestID(r.Context()),
+	})
+}
+
+func matchPath(r *http.Request, rctx *chi.Context) string {
+	return cmp.Or(rctx.RoutePath, r.URL.EscapedPath())
+}
