@@ -79,7 +79,7 @@ type hasher struct {
 
 func newHasher() (*hasher, error) {
 	h := &hasher{
-		// The first recommendation of OWASP's password storage cheat sheet: about 30 ms of one core.
+		// The first recommendation of OWASP's password storage cheat sheet: about 20 ms of one core.
 		params: &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32},
 		slots:  make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
 	}
