@@ -20,7 +20,7 @@ const (
 	audience      = "controlplane-api"
 	leeway        = 5 * time.Second // between the clocks of replicas
 	maxTokenBytes = 4096
-	refreshPrefix = "ocr_" // tells people and secret scanners what it is
+	refreshPrefix = "rt_" // tells people and secret scanners what it is
 	refreshBytes  = 32
 )
 
