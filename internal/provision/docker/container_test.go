@@ -19,7 +19,7 @@ func TestContainer_lifecycle(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	network := b.network(t, 0)
-	c := b.container("odoo_acme", "serve", "tcp/8069")
+	c := b.container("odoo_acme", "serve", "tcp/:8069")
 	c.Network, c.Address, c.Restart = network.Name, network.Gateway.Next(), true
 
 	status, err := b.InspectContainer(t.Context(), c.Name)
@@ -95,7 +95,7 @@ func TestContainer_rootImage(t *testing.T) {
 func TestContainer_replacedOnDrift(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	c := b.container("odoo_drift", "serve", "tcp/8069")
+	c := b.container("odoo_drift", "serve", "tcp/:8069")
 	require.NoError(t, b.EnsureContainer(t.Context(), c))
 	file := provision.File{Path: "/data/kept", Mode: 0o400, UID: 4242, GID: 4243, Content: []byte("kept")}
 	require.NoError(t, b.PutFiles(t.Context(), c.Name, []provision.File{file}))
@@ -117,7 +117,7 @@ func TestContainer_replacedOnDrift(t *testing.T) {
 func TestContainer_resourcesWithoutRestart(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	c := b.container("odoo_grow", "serve", "tcp/8069")
+	c := b.container("odoo_grow", "serve", "tcp/:8069")
 	c.Restart = true
 	require.NoError(t, b.EnsureContainer(t.Context(), c))
 	require.NoError(t, b.StartContainer(t.Context(), c.Name))
@@ -155,7 +155,7 @@ func TestForeign(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	other := setup(t)
-	c := other.container("odoo_theirs", "serve", "tcp/8069")
+	c := other.container("odoo_theirs", "serve", "tcp/:8069")
 	require.NoError(t, other.EnsureContainer(t.Context(), c))
 	network := other.network(t, 0)
 

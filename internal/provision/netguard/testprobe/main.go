@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 	return fmt.Errorf("what is %q?", args[0])
 }
 
-// serve listens on "tcp/443" and the like until ctx ends.
+// serve listens on "tcp/:443" and the like until ctx ends.
 func serve(ctx context.Context, ports []string) error {
 	for _, port := range ports {
 		if err := listen(ctx, port); err != nil {
@@ -68,14 +68,14 @@ func listen(ctx context.Context, port string) error {
 	network, number, _ := strings.Cut(port, "/")
 	config := net.ListenConfig{}
 	if network == "udp" {
-		conn, err := config.ListenPacket(ctx, "udp4", ":"+number)
+		conn, err := config.ListenPacket(ctx, "udp4", number)
 		if err != nil {
 			return err
 		}
 		go echo(conn)
 		return nil
 	}
-	listener, err := config.Listen(ctx, "tcp4", ":"+number)
+	listener, err := config.Listen(ctx, "tcp4", number)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const (
 )
 
 // outside plays the world around the host: a network namespace of its own, with the given addresses and ports, that only traffic from
-// the given supernet is routed to, so that nothing else on the machine notices. It runs in a privileged container in the host's network:
+// the given supernet is routed to, so that nothing else on the machine notices. It runs in a container with SYS_ADMIN and NET_ADMIN in the host's network:
 //
 //	outside <supernet> <link /30> <address,…> <tcp/443,udp/53,…> [dial <target>…]
 func outside(ctx context.Context, args []string) error {
@@ -47,8 +47,10 @@ func outside(ctx context.Context, args []string) error {
 		return err
 	}
 	for port := range strings.SplitSeq(args[3], ",") {
-		if err := listen(ctx, port); err != nil {
-			return err
+		for address := range strings.SplitSeq(args[2], ",") { // each by itself, or UDP would be answered from another one
+			if err := listen(ctx, strings.Replace(port, "/", "/"+address+":", 1)); err != nil {
+				return err
+			}
 		}
 	}
 	fmt.Println("listening")
