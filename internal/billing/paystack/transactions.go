@@ -105,6 +105,9 @@ func (c *Client) Verify(ctx context.Context, reference string) (billing.Transact
 	if err := json.Unmarshal(data, &t); err != nil {
 		return billing.Transaction{}, fmt.Errorf("verify: paystack: read the transaction: %w", err)
 	}
+	if t.Reference == "" {
+		return billing.Transaction{}, errors.New("verify: paystack: the answer holds no transaction")
+	}
 	return t.billing(), nil
 }
 
