@@ -66,6 +66,9 @@ func TestPutFiles(t *testing.T) {
 	require.Equal(t, want, b.tree(t, c.Name, "/data", "data"))
 	require.NoError(t, b.StartContainer(t.Context(), c.Name))
 	require.NoError(t, b.PutFiles(t.Context(), c.Name, files[:1]), "while it runs")
+	shown, err := b.api.ContainerInspect(t.Context(), c.Name, client.ContainerInspectOptions{})
+	require.NoError(t, err)
+	require.NotContains(t, string(shown.Raw), "secret")
 	require.Equal(t, want, b.tree(t, c.Name, "/data", "data"))
 
 	for _, bad := range []string{"/etc/passwd", "/data", "/data/../etc/x", "relative", ""} {

@@ -248,7 +248,7 @@ func TestEngineSilent(t *testing.T) {
 		return err
 	})
 	require.ErrorIs(t, err, ErrUnavailable)
-	require.ErrorContains(t, err, "no answer within 50ms")
+	require.ErrorContains(t, err, "not done within 50ms")
 }
 
 func TestImage(t *testing.T) {

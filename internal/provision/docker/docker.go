@@ -108,7 +108,7 @@ func (r *Runtime) call(ctx context.Context, limit time.Duration, what string, f 
 	case client.IsErrConnectionFailed(err):
 		return ErrUnavailable.WithCause(fmt.Errorf("%s: %w", what, err))
 	case bounded.Err() != nil && ctx.Err() == nil:
-		return ErrUnavailable.WithCause(fmt.Errorf("%s: no answer within %v", what, limit))
+		return ErrUnavailable.WithCause(fmt.Errorf("%s: not done within %v: %w", what, limit, err))
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }

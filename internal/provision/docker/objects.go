@@ -26,7 +26,11 @@ func (r *Runtime) Objects(ctx context.Context) ([]Object, error) {
 		group.Go(func() error {
 			list, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
 			for _, c := range list.Items {
-				containers = append(containers, Object{"container", strings.TrimPrefix(c.Names[0], "/"), c.Labels[LabelClient]})
+				name := c.ID // one that is being removed may have lost its name
+				if len(c.Names) > 0 {
+					name = strings.TrimPrefix(c.Names[0], "/")
+				}
+				containers = append(containers, Object{"container", name, c.Labels[LabelClient]})
 			}
 			return err
 		})

@@ -31,7 +31,7 @@ var (
 	probe  = sync.OnceValues(buildProbe)
 )
 
-// probeFiles are the binary of internal/provision/netguard/testprobe and the images that hold it.
+// probeFiles are the binary of internal/provision/netguard/probetest and the images that hold it.
 type probeFiles struct {
 	dir       string
 	binary    string
@@ -54,7 +54,7 @@ func buildProbe() (probeFiles, error) {
 		return probeFiles{}, err
 	}
 	made := probeFiles{dir: dir, binary: filepath.Join(dir, "probe")}
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", made.binary, "controlplane/internal/provision/netguard/testprobe")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", made.binary, "controlplane/internal/provision/netguard/probetest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return made, fmt.Errorf("build the probe: %w: %s", err, out)

@@ -1,4 +1,4 @@
-// Command testprobe is what the tests run in containers: it serves, dials and looks at itself, plays the world outside the host, and
+// Command probetest is what the tests run in containers: it serves, dials and looks at itself, plays the world outside the host, and
 // keeps the firewall as controlplane does. The tests of internal/provision/docker build it.
 package main
 
