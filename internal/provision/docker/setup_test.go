@@ -14,11 +14,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 
@@ -29,6 +32,7 @@ import (
 var (
 	update = flag.Bool("update", false, "write the golden files anew")
 	probe  = sync.OnceValues(buildProbe)
+	third  atomic.Uint32 // octet of the next test's supernet
 )
 
 // probeFiles are the binary of internal/provision/netguard/probetest and the images that hold it.
@@ -41,6 +45,7 @@ type probeFiles struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	third.Store(mathrand.Uint32()) // another process may run the same tests
 	code := m.Run()
 	if made, err := probe(); err == nil {
 		removeProbe(made)
@@ -134,9 +139,26 @@ func setup(t *testing.T) bundle {
 	r, err := New(Options{Installation: "test-" + randomID(), Binary: made.binary, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	require.NoError(t, err)
 	require.NoError(t, r.Ping(t.Context()), "these tests need a Docker engine")
-	b := bundle{Runtime: r, probe: made, supernet: netip.MustParsePrefix(fmt.Sprintf("10.213.%d.0/24", mathrand.IntN(256)))}
+	b := bundle{Runtime: r, probe: made, supernet: freeSupernet(t, r)}
 	t.Cleanup(func() { b.clean(t) })
 	return b
+}
+
+// freeSupernet returns a /24 that no other test of this process has, and no network of the engine lies in.
+func freeSupernet(t *testing.T, r *Runtime) netip.Prefix {
+	t.Helper()
+	list, err := r.api.NetworkList(t.Context(), client.NetworkListOptions{})
+	require.NoError(t, err)
+	for range 256 {
+		candidate := netip.MustParsePrefix(fmt.Sprintf("10.213.%d.0/24", third.Add(1)%256))
+		if !slices.ContainsFunc(list.Items, func(n network.Summary) bool {
+			return len(n.IPAM.Config) > 0 && n.IPAM.Config[0].Subnet.Overlaps(candidate)
+		}) {
+			return candidate
+		}
+	}
+	require.FailNow(t, "the engine has a network in each /24 of 10.213.0.0/16")
+	return netip.Prefix{}
 }
 
 // clean removes all that bears the test's installation id, and says what didn't go.
