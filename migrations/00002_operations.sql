@@ -11,6 +11,8 @@ CREATE TABLE operations (
     data            jsonb NOT NULL DEFAULT '{}',  -- what steps hand on; never a secret
     attempt         integer NOT NULL DEFAULT 0,   -- of the present step
     token           bigint NOT NULL DEFAULT 0,    -- fencing: each attempt takes a fresh one
+    paused          boolean NOT NULL DEFAULT false, -- snoozed or interrupted: the next start goes on with this attempt
+    unwinding       boolean NOT NULL DEFAULT false, -- so that a held operation, tried again, goes on in the right direction
     error           text,                         -- of the last attempt, safe to show to the owner
     error_detail    text,                         -- the same for admins and logs
     step_started_at timestamptz NOT NULL DEFAULT now(),
@@ -28,7 +30,7 @@ CREATE TABLE operation_events (
     operation_id bigint NOT NULL REFERENCES operations ON DELETE CASCADE,
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     step         text NOT NULL,
-    event        text NOT NULL CHECK (event IN ('started', 'finished', 'retry', 'snoozed', 'held', 'undone', 'note', 'done', 'abandoned', 'resumed')),
+    event        text NOT NULL CHECK (event IN ('started', 'finished', 'retry', 'snoozed', 'held', 'unwinding', 'undone', 'note', 'done', 'abandoned', 'resumed')),
     attempt      integer NOT NULL,
     message      text NOT NULL DEFAULT ''
 );

@@ -4,7 +4,6 @@ package ops
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,6 +44,15 @@ type Operation struct {
 	FinishedAt    *time.Time
 }
 
+// Event is one line of an operation's log, as its owner may read it.
+type Event struct {
+	At      time.Time
+	Step    string
+	Event   string // started, finished, retry, snoozed, held, unwinding, undone, note, done, abandoned or resumed
+	Attempt int
+	Message string // safe to show; "" for events that say it all
+}
+
 // Workflow is how one kind of operation is done.
 type Workflow struct {
 	Kind  string
@@ -55,28 +63,17 @@ type Workflow struct {
 	MaxAttempts int
 }
 
-// DefaultMaxAttempts with the engine's back-off is a bit over half an hour of trying.
+// DefaultMaxAttempts with the engine's back-off is about twenty minutes of waiting, and the time of the attempts themselves.
 const DefaultMaxAttempts = 12
 
-// Step is one checkpointed part of a workflow. Do runs first, then Tx in the checkpoint's transaction; either may be nil.
+// Step is one checkpointed part of a workflow. Do runs first, then Tx in the checkpoint's transaction; either may be nil. Do and
+// Undo must return soon after their context ends: it ends when the step's time is up, and when the worker loses the right to go on.
 type Step struct {
 	Name    string                                             // stored; never renamed while operations are live
 	Timeout time.Duration                                      // of Do; 0 means one minute
 	Do      func(ctx context.Context, r *Run) error            // outside world: at least once, so idempotent; no tx open
 	Tx      func(ctx context.Context, tx pgx.Tx, r *Run) error // our rows: exactly once, with the checkpoint
 	Undo    func(ctx context.Context, r *Run) error            // tolerates "never happened"; nil when nothing to undo
-}
-
-// Run is one attempt at a step, as a step's functions see it.
-type Run struct {
-	ID      ID
-	Subject string
-	Step    string
-	Attempt int // 1-based, of this step
-
-	input  json.RawMessage
-	data   map[string]json.RawMessage
-	logger func(ctx context.Context, message string)
 }
 
 // ErrLive is returned by EnqueueTx when the subject already has an unfinished operation.
