@@ -110,6 +110,8 @@ fi
 if [[ ${1:-} == postgres ]] && ! wants_help "$@"; then
 	prepare_directories
 	if ((EUID == 0)); then
+		# As the official image does: a password file need only be readable for root.
+		[[ -s $PGDATA/PG_VERSION ]] || read_settings
 		exec setpriv --reuid=postgres --regid=postgres --init-groups "${BASH_SOURCE[0]}" "$@"
 	fi
 	if [[ ! -s $PGDATA/PG_VERSION ]]; then
