@@ -1,0 +1,97 @@
+package edge
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// object is a piece of Caddy's JSON configuration.
+type object = map[string]any
+
+// config returns what Caddy runs: no admin endpoint, nothing written to disk, no certificates in this version, no secrets at all.
+func (e *Edge) config() (*caddy.Config, error) {
+	document, err := json.Marshal(object{
+		"admin":   object{"disabled": true, "config": object{"persist": false}},
+		"logging": object{"logs": object{"default": e.logging()}},
+		"apps": object{
+			"tls": object{"disable_storage_check": true, "disable_storage_clean": true, "session_tickets": object{"disabled": true}},
+			"http": object{
+				"grace_period": e.opts.DrainTimeout.String(),
+				"servers":      object{"edge": e.server()},
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write Caddy's configuration: %w", err)
+	}
+	config := new(caddy.Config)
+	if err := json.Unmarshal(document, config); err != nil {
+		return nil, fmt.Errorf("read Caddy's configuration: %w", err)
+	}
+	return config, nil
+}
+
+// logging sends all to our own core. Caddy's writer stays where it was, with a level that nothing has, since moving it is announced.
+func (e *Edge) logging() object {
+	return object{
+		"level": "FATAL", "writer": object{"output": "stderr"},
+		"core": object{"module": "odoohost", "edge": e.id},
+	}
+}
+
+// server bounds what a client may hold: headers by time and size, a stalled body or a stalled reader by idle time. There is no limit
+// on how long a request may take in all: uploads, reports and WebSockets take what they take.
+func (e *Edge) server() object {
+	server := object{
+		"listen":              []string{e.opts.Listen},
+		"protocols":           []string{"h1"},
+		"automatic_https":     object{"disable": true},
+		"read_header_timeout": "10s",
+		"idle_timeout":        "2m",
+		"max_header_bytes":    32 << 10,
+		"routes": []object{{"handle": []object{
+			{"handler": "odoohost_gate", "edge": e.id},
+			{"handler": "request_body", "max_size": e.opts.MaxBodyBytes},
+			{"handler": "headers", "response": object{"deferred": true, "delete": []string{"Server", "Via"}}},
+			{"handler": "encode", "encodings": object{"zstd": object{}, "gzip": object{}}, "prefer": []string{"zstd", "gzip"}, "minimum_length": 1024},
+			e.proxy(),
+		}}},
+	}
+	// Only what Caddy refuses before the gate sees it ends up here.
+	server["errors"] = object{"routes": []object{{"handle": []object{
+		{"handler": "headers", "response": object{"delete": []string{"Server"}}},
+		{"handler": "static_response", "status_code": "{http.error.status_code}"},
+	}}}}
+	if len(e.opts.TrustedProxies) > 0 {
+		server["trusted_proxies"] = object{"source": "static", "ranges": prefixes(e.opts.TrustedProxies)}
+		server["trusted_proxies_strict"] = 1 // read from the right, so that a forged first entry never counts
+	}
+	return server
+}
+
+func (e *Edge) proxy() object {
+	return object{
+		"handler":           "reverse_proxy",
+		"dynamic_upstreams": object{"source": "odoohost"},
+		"flush_interval":    "50ms",
+		"headers":           object{"request": object{"set": forwardedHeaders()}},
+		"transport": object{
+			"protocol":     "http",
+			"dial_timeout": "3s",
+			"compression":  false, // pass on what the client accepts, nothing of our own
+			// Odoo's workers hang up after 2 idle seconds; a connection must not be reused just then.
+			"keep_alive": object{"enabled": true, "idle_timeout": "1s", "max_idle_conns_per_host": 64},
+		},
+	}
+}
+
+func prefixes(list []netip.Prefix) []string {
+	out := make([]string, 0, len(list))
+	for _, p := range list {
+		out = append(out, p.String())
+	}
+	return out
+}

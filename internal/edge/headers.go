@@ -1,0 +1,52 @@
+package edge
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// Variables that the gate leaves in a request for the proxy.
+const (
+	varDial   = "odoohost_dial"
+	varClient = "odoohost_client"
+	varProto  = "odoohost_proto"
+)
+
+// forged are headers by which a client could claim to be somebody or somewhere else. X-Forwarded-… are dropped by prefix. Names with
+// underscores, which Odoo's WSGI server can't tell from hyphens, are dropped by Caddy.
+var forged = map[string]bool{ //nolint:gochecknoglobals // a constant table
+	"Forwarded": true, "X-Real-Ip": true, "X-Client-Ip": true, "Client-Ip": true, "True-Client-Ip": true, "X-Cluster-Client-Ip": true,
+	"Cf-Connecting-Ip": true, "Fastly-Client-Ip": true, "X-Original-Url": true, "X-Rewrite-Url": true, "X-Host": true,
+	"X-Odoo-Database": true, "X-Openerp-Dbfilter": true, "X-Odoo-Dbfilter": true, "Proxy": true, "X-Sendfile": true, "X-Accel-Redirect": true,
+}
+
+// takeAddress notes who the client is and how it came, as far as a trusted proxy or the connection says so, and drops all headers
+// that claim such things.
+func takeAddress(r *http.Request) {
+	ctx := r.Context()
+	client, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
+	proto := "http"
+	if r.TLS != nil || trusted && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
+		proto = "https"
+	}
+	for name := range r.Header {
+		canonical := http.CanonicalHeaderKey(name)
+		if forged[canonical] || strings.HasPrefix(canonical, "X-Forwarded-") {
+			delete(r.Header, name)
+		}
+	}
+	caddyhttp.SetVar(ctx, varClient, client)
+	caddyhttp.SetVar(ctx, varProto, proto)
+}
+
+// forwardedHeaders are set on what goes to the upstream, in place of whatever Caddy would put there: exactly one value each.
+func forwardedHeaders() http.Header {
+	return http.Header{
+		"X-Forwarded-For":   {"{http.vars." + varClient + "}"},
+		"X-Forwarded-Proto": {"{http.vars." + varProto + "}"},
+		"X-Forwarded-Host":  {"{http.request.hostport}"},
+	}
+}

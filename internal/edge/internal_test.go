@@ -1,0 +1,89 @@
+package edge
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/tenants"
+)
+
+// Whatever a JSON parser takes for a call of the database service, the scanner must, in whatever pieces it comes.
+func FuzzRPCScanner(f *testing.F) {
+	for _, seed := range []string{
+		`{"params":{"service":"db"}}`, `{"params":{"service":"object","args":[{"a":"b"}]}}`, `{"p\u0061rams":{"service":"\u0064b"}}`,
+		`{"params":{"x":"\\","service":"db"}}`, `{"params":{"x":["}",{"]":1}],"service":"db"}}`, `[{"params":{"service":"db"}}]`, `{"params":{},"a":{"service":"db"}}`,
+	} {
+		f.Add(seed, 3)
+	}
+	f.Fuzz(func(t *testing.T, text string, piece int) {
+		var call struct {
+			Params map[string]any `json:"params"`
+		}
+		var top map[string]json.RawMessage
+		if json.Unmarshal([]byte(text), &top) != nil || json.Unmarshal(top["params"], &call.Params) != nil || call.Params["service"] != "db" {
+			return
+		}
+		var s rpcScanner
+		var err error
+		for rest := []byte(text); len(rest) > 0 && err == nil; {
+			n := min(max(piece, 1), len(rest))
+			err = s.scan(rest[:n])
+			rest = rest[n:]
+		}
+		require.Error(t, err, "%q", text)
+	})
+}
+
+func FuzzClassify(f *testing.F) {
+	for _, seed := range []string{"/web/database", "/web/%64atabase", "//x/../web/database", "/%", "/a;b/../..", "/\\"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := url.ParseRequestURI(text)
+		if err != nil {
+			return
+		}
+		kind := classify(u)
+		if strings.HasPrefix(u.Path, "/web/database/") || u.Path == "/xmlrpc/2/db" {
+			require.Contains(t, []pathKind{pathForbidden, pathMalformed}, kind, "%q", text)
+		}
+	})
+}
+
+func TestTable_NamesAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	table := newTable()
+	_, _, loaded := table.find("acme")
+	require.False(t, loaded)
+	table.replace([]tenants.Route{{TenantID: 1, Host: "acme"}}, time.Now())
+	table.set(tenants.Route{TenantID: 2, Host: "acme"})
+	table.drop(1) // the late news of the deletion
+	route, found, loaded := table.find("acme")
+	require.True(t, found)
+	require.True(t, loaded)
+	require.Equal(t, tenants.ID(2), route.TenantID)
+
+	table.set(tenants.Route{TenantID: 2, Host: "renamed"})
+	_, found, _ = table.find("acme")
+	require.False(t, found)
+	require.Equal(t, 1, table.status().Routes)
+}
+
+func TestPages_EveryStateHasOne(t *testing.T) {
+	t.Parallel()
+	p, err := newPages(`<script>"Brand"`)
+	require.NoError(t, err)
+	for _, state := range tenants.States() {
+		require.Contains(t, p.html, pageOf(state), "%s", state)
+	}
+	for id, text := range p.html {
+		require.NotContains(t, string(text), "<script", id)
+		require.NotContains(t, string(text), "src=", "%s: nothing from elsewhere", id)
+		require.Less(t, len(text), 4<<10)
+	}
+}
