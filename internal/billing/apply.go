@@ -17,12 +17,12 @@ import (
 // settle asks the gateway about one payment and applies the answer; webhook, verify and poller all end here. No transaction is open
 // while the gateway is asked, so the answer may be old by the time it is applied: applyTx allows for that.
 func (s *Service) settle(ctx context.Context, reference string) error {
-	t, err := s.Gateway.Verify(ctx, reference)
+	t, err := s.deps.Gateway.Verify(ctx, reference)
 	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
 		return fmt.Errorf("verify %s: %w", reference, err)
 	}
 	found := err == nil
-	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	return postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 		_, err := s.applyTx(ctx, tx, reference, t, found)
 		return err
 	})
@@ -33,7 +33,7 @@ func (s *Service) settle(ctx context.Context, reference string) error {
 func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, reference string, t Transaction, found bool) (string, error) {
 	p, err := lockPayment(ctx, tx, reference)
 	if errors.Is(err, ErrPaymentNotFound) {
-		s.Log.WarnContext(ctx, "the gateway told of a payment that isn't ours", "reference", reference)
+		s.deps.Log.WarnContext(ctx, "the gateway told of a payment that isn't ours", "reference", reference)
 		return "not a payment of ours", nil
 	}
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, reference string, t Tr
 	}
 	v, note := judge(p, t)
 	if note != "" {
-		s.Log.WarnContext(ctx, "payment needs attention", "reference", p.Reference, "payment_id", p.ID, "tenant_id", p.TenantID,
+		s.deps.Log.WarnContext(ctx, "payment needs attention", "reference", p.Reference, "payment_id", p.ID, "tenant_id", p.TenantID,
 			"gateway_status", t.Status, "note", note)
 	}
 	switch v {
@@ -64,7 +64,7 @@ func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 	if p.Status == StatusSuccess || p.Status == StatusRefunded {
 		return "already applied", noteGateway(ctx, tx, p.ID, t)
 	}
-	tenant, err := s.Tenants.Lock(ctx, tx, p.TenantID)
+	tenant, err := s.deps.Tenants.Lock(ctx, tx, p.TenantID)
 	if err != nil {
 		return "", err
 	}
@@ -73,7 +73,7 @@ func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 		// A cheaper plan's open reference must not pay for a dearer one.
 		reason = fmt.Sprintf("paid for plan %s, but the client has %s", p.PlanID, tenant.PlanID)
 	} else {
-		activated, err := s.Tenants.MarkPaidTx(ctx, tx, p.TenantID, p.Reference)
+		activated, err := s.deps.Tenants.MarkPaidTx(ctx, tx, p.TenantID, p.Reference)
 		if err != nil {
 			return "", err
 		}
@@ -87,10 +87,10 @@ func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 	if err := markPaid(ctx, tx, p.ID, t, PurposeActivation, s.now()); err != nil {
 		return "", err
 	}
-	if err := s.Provisioner.EnqueueTx(ctx, tx, p.TenantID); err != nil && !errors.Is(err, ops.ErrLive) {
+	if err := s.deps.Provisioner.EnqueueTx(ctx, tx, p.TenantID); err != nil && !errors.Is(err, ops.ErrLive) {
 		return "", fmt.Errorf("start provisioning tenant %s: %w", p.TenantID, err)
 	}
-	s.Log.InfoContext(ctx, "payment activates its client", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo)
+	s.deps.Log.InfoContext(ctx, "payment activates its client", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo)
 	return "activated", s.record(ctx, tx, p, "payment.success", nil)
 }
 
@@ -101,7 +101,7 @@ func (s *Service) creditTx(ctx context.Context, tx pgx.Tx, p Payment, t Transact
 	if err := insertCredit(ctx, tx, p, reason, s.now()); err != nil {
 		return err
 	}
-	s.Log.WarnContext(ctx, "payment became a credit", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo, "reason", reason)
+	s.deps.Log.WarnContext(ctx, "payment became a credit", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo, "reason", reason)
 	return s.record(ctx, tx, p, "payment.credit", map[string]any{"reason": reason})
 }
 
@@ -156,7 +156,7 @@ func (s *Service) waitTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 // notFoundTx: an initialize may still be in flight, so an unknown reference is looked for again for a while.
 func (s *Service) notFoundTx(ctx context.Context, tx pgx.Tx, p Payment) error {
 	if p.Status == StatusSuccess || p.Status == StatusRefunded {
-		s.Log.ErrorContext(ctx, "the gateway doesn't know a payment that it told us was paid", "reference", p.Reference)
+		s.deps.Log.ErrorContext(ctx, "the gateway doesn't know a payment that it told us was paid", "reference", p.Reference)
 		return nil
 	}
 	next := s.nextCheck(p)
@@ -175,7 +175,7 @@ func (s *Service) record(ctx context.Context, tx pgx.Tx, p Payment, action strin
 		detail = map[string]any{}
 	}
 	detail["reference"], detail["amount_kobo"], detail["currency"] = p.Reference, p.AmountKobo, p.Currency
-	return s.Audit.RecordTx(ctx, tx, audit.Entry{
+	return s.deps.Audit.RecordTx(ctx, tx, audit.Entry{
 		Actor: accounts.System().Username, TenantID: int64(p.TenantID), Action: action, Detail: detail,
 	})
 }

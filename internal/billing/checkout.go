@@ -33,7 +33,7 @@ func (s *Service) Initialize(ctx context.Context, p accounts.Principal, ip netip
 	if err != nil {
 		return Payment{}, err
 	}
-	plan, err := s.Tenants.Plan(ctx, in.PlanID)
+	plan, err := s.deps.Tenants.Plan(ctx, in.PlanID)
 	if errors.Is(err, tenants.ErrUnknownPlan) {
 		return Payment{}, ErrInvalidPlan
 	}
@@ -79,7 +79,7 @@ func (s *Service) payable(ctx context.Context, p accounts.Principal, plan tenant
 	if name == "" {
 		return s.onlyUnpaid(ctx, p, plan)
 	}
-	t, err := s.Tenants.Get(ctx, p, strings.ToLower(strings.TrimSpace(name)))
+	t, err := s.deps.Tenants.Get(ctx, p, strings.ToLower(strings.TrimSpace(name)))
 	if err != nil {
 		return tenants.Tenant{}, err
 	}
@@ -90,7 +90,7 @@ func (s *Service) payable(ctx context.Context, p accounts.Principal, plan tenant
 }
 
 func (s *Service) onlyUnpaid(ctx context.Context, p accounts.Principal, plan tenants.Plan) (tenants.Tenant, error) {
-	unpaid, err := s.Tenants.UnpaidOf(ctx, s.Pool, p.AccountID, plan.ID)
+	unpaid, err := s.deps.Tenants.UnpaidOf(ctx, s.deps.Pool, p.AccountID, plan.ID)
 	if err != nil {
 		return tenants.Tenant{}, fmt.Errorf("find the client to be paid: %w", err)
 	}
@@ -117,13 +117,13 @@ func checkPayable(t tenants.Tenant, plan tenants.Plan) error {
 func (s *Service) open(ctx context.Context, p accounts.Principal, ip netip.Addr, t tenants.Tenant, plan tenants.Plan, cycle Cycle) (Payment, error) {
 	payment := Payment{
 		AccountID: p.AccountID, TenantID: t.ID, TenantName: t.Name, PlanID: plan.ID, BillingCycle: cycle,
-		AmountKobo: price(plan, cycle), Currency: plan.Currency, Mode: s.Gateway.Mode(), Email: p.Email,
+		AmountKobo: price(plan, cycle), Currency: plan.Currency, Mode: s.deps.Gateway.Mode(), Email: p.Email,
 		Status: StatusPending, Purpose: PurposeActivation, CreatedAt: s.now(),
 	}
 	for {
 		payment.Reference = newReference()
-		err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-			current, err := s.Tenants.Lock(ctx, tx, t.ID)
+		err := postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
+			current, err := s.deps.Tenants.Lock(ctx, tx, t.ID)
 			if err != nil {
 				return err
 			}
@@ -133,7 +133,7 @@ func (s *Service) open(ctx context.Context, p accounts.Principal, ip netip.Addr,
 			if payment.ID, err = insertPayment(ctx, tx, payment, payment.CreatedAt.Add(firstCheck)); err != nil {
 				return err
 			}
-			return s.Audit.RecordTx(ctx, tx, audit.Entry{
+			return s.deps.Audit.RecordTx(ctx, tx, audit.Entry{
 				AccountID: int64(p.AccountID), Actor: p.Username, TenantID: int64(t.ID), Action: "payment.initialize", IP: ip,
 				Detail: map[string]any{
 					"reference": payment.Reference, "plan": plan.ID, "billing_cycle": string(cycle), "amount_kobo": payment.AmountKobo,
@@ -154,7 +154,7 @@ func newReference() string { return "ODOO-" + strings.ToUpper(secrets.RandomHex(
 func (s *Service) initialize(ctx context.Context, payment Payment) (Payment, error) {
 	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)
 	defer cancel()
-	checkout, err := s.Gateway.Initialize(call, InitializeRequest{
+	checkout, err := s.deps.Gateway.Initialize(call, InitializeRequest{
 		Reference: payment.Reference, Email: payment.Email, AmountKobo: payment.AmountKobo, Currency: payment.Currency,
 		CallbackURL: s.opts.CallbackURL,
 		Metadata: Metadata{
@@ -169,16 +169,16 @@ func (s *Service) initialize(ctx context.Context, payment Payment) (Payment, err
 		return Payment{}, s.initializeFailed(keep, payment, err)
 	}
 	payment.AuthorizationURL = checkout.AuthorizationURL
-	return payment, setAuthorizationURL(keep, s.Pool, payment.ID, checkout.AuthorizationURL)
+	return payment, setAuthorizationURL(keep, s.deps.Pool, payment.ID, checkout.AuthorizationURL)
 }
 
 func (s *Service) initializeFailed(ctx context.Context, payment Payment, cause error) error {
 	if !errors.Is(cause, ErrGatewayRefused) {
-		s.Log.WarnContext(ctx, "gateway didn't answer an initialize; its outcome will be asked for", "reference", payment.Reference, "error", cause)
+		s.deps.Log.WarnContext(ctx, "gateway didn't answer an initialize; its outcome will be asked for", "reference", payment.Reference, "error", cause)
 		return ErrGatewayDown.WithCause(cause).WithRetryAfter(time.Minute)
 	}
-	s.Log.ErrorContext(ctx, "gateway refused an initialize", "reference", payment.Reference, "error", cause)
-	if err := closeRefused(ctx, s.Pool, payment.ID, s.now()); err != nil {
+	s.deps.Log.ErrorContext(ctx, "gateway refused an initialize", "reference", payment.Reference, "error", cause)
+	if err := closeRefused(ctx, s.deps.Pool, payment.ID, s.now()); err != nil {
 		return errs.New(errs.Internal, "payment_not_closed", "Something went wrong on our side.").WithCause(errors.Join(err, cause))
 	}
 	if errors.Is(cause, ErrDuplicateReference) {

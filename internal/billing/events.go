@@ -28,17 +28,17 @@ type eventInput struct {
 // the sender gets its answer in milliseconds. A repeat of an event is accepted and does nothing. Events that we don't know are
 // kept. Errors: ErrBadSignature; ErrEventsDown, upon which the sender delivers again.
 func (s *Service) ReceiveWebhook(ctx context.Context, body []byte, signature string) error {
-	if !s.Gateway.VerifySignature(body, signature) {
+	if !s.deps.Gateway.VerifySignature(body, signature) {
 		return ErrBadSignature
 	}
-	e, err := s.Gateway.DecodeEvent(body)
+	e, err := s.deps.Gateway.DecodeEvent(body)
 	if err != nil {
 		sum := sha256.Sum256(body)
 		e = Event{Name: "unreadable", Key: "unreadable/" + hex.EncodeToString(sum[:])}
-		s.Log.WarnContext(ctx, "signed event can't be read; kept as it is", "error", err)
+		s.deps.Log.WarnContext(ctx, "signed event can't be read; kept as it is", "error", err)
 	}
 	// Keys of both modes may be configured during a move to live; ids of the two don't know of each other.
-	e.Key = s.Gateway.Mode() + "/" + e.Key
+	e.Key = s.deps.Gateway.Mode() + "/" + e.Key
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := s.storeEvent(ctx, e, body); err != nil {
@@ -50,14 +50,14 @@ func (s *Service) ReceiveWebhook(ctx context.Context, body []byte, signature str
 func (s *Service) storeEvent(ctx context.Context, e Event, body []byte) error {
 	outcome := s.ignored(e)
 	if outcome != "" {
-		s.Log.InfoContext(ctx, "payment event kept, not applied", "event", e.Name, "reference", e.Reference, "why", outcome)
+		s.deps.Log.InfoContext(ctx, "payment event kept, not applied", "event", e.Name, "reference", e.Reference, "why", outcome)
 	}
-	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	return postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 		id, err := insertEvent(ctx, tx, e, body, outcome, s.now())
 		if err != nil || id == 0 || outcome != "" {
 			return err
 		}
-		_, err = s.Ops.EnqueueTx(ctx, tx, eventKind, "payment_event/"+strconv.FormatInt(id, 10), eventInput{EventID: id})
+		_, err = s.deps.Ops.EnqueueTx(ctx, tx, eventKind, "payment_event/"+strconv.FormatInt(id, 10), eventInput{EventID: id})
 		return err
 	})
 }
@@ -70,7 +70,7 @@ func (s *Service) ignored(e Event) string {
 	if !referenceShaped(e.Reference) {
 		return "not a reference of ours"
 	}
-	if e.Mode != "" && e.Mode != s.Gateway.Mode() {
+	if e.Mode != "" && e.Mode != s.deps.Gateway.Mode() {
 		return "of the other mode"
 	}
 	return ""
@@ -101,11 +101,11 @@ func (s *Service) verifyEvent(ctx context.Context, r *ops.Run) error {
 	if err := r.Input(&in); err != nil {
 		return ops.Permanent(fmt.Errorf("read the input: %w", err))
 	}
-	reference, err := eventReference(ctx, s.Pool, in.EventID)
+	reference, err := eventReference(ctx, s.deps.Pool, in.EventID)
 	if err != nil {
 		return fmt.Errorf("read event %d: %w", in.EventID, err)
 	}
-	t, err := s.Gateway.Verify(ctx, reference)
+	t, err := s.deps.Gateway.Verify(ctx, reference)
 	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
 		return fmt.Errorf("verify %s: %w", reference, err)
 	}

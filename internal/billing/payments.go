@@ -19,7 +19,7 @@ func (s *Service) Confirm(ctx context.Context, p accounts.Principal, reference s
 	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)
 	defer cancel()
 	if err := s.settle(call, payment.Reference); err != nil {
-		s.Log.WarnContext(ctx, "confirm a payment", "reference", payment.Reference, "error", err)
+		s.deps.Log.WarnContext(ctx, "confirm a payment", "reference", payment.Reference, "error", err)
 	}
 	return s.own(ctx, p, payment.Reference)
 }
@@ -38,11 +38,11 @@ func (s *Service) ByReference(ctx context.Context, reference string) (Payment, e
 	if !referenceShaped(reference) {
 		return Payment{}, ErrPaymentNotFound
 	}
-	payment, err := paymentByReference(ctx, s.Pool, reference)
+	payment, err := paymentByReference(ctx, s.deps.Pool, reference)
 	if err != nil || payment.Status != StatusPending {
 		return payment, err
 	}
-	return payment, hasten(ctx, s.Pool, payment.ID, s.now(), 5*time.Second)
+	return payment, hasten(ctx, s.deps.Pool, payment.ID, s.now(), 5*time.Second)
 }
 
 // referenceShaped keeps what PostgreSQL can't even compare (NUL, broken UTF-8) away from it.
@@ -56,7 +56,7 @@ func (s *Service) History(ctx context.Context, p accounts.Principal, skip, limit
 	if badPage(skip, limit) {
 		return nil, 0, ErrPageOutOfBounds
 	}
-	return listPayments(ctx, s.Pool, p.AccountID, skip, limit)
+	return listPayments(ctx, s.deps.Pool, p.AccountID, skip, limit)
 }
 
 // Reviews returns the payments that a person has to look at, oldest first. Admins only.
@@ -67,7 +67,7 @@ func (s *Service) Reviews(ctx context.Context, p accounts.Principal, skip, limit
 	if badPage(skip, limit) {
 		return nil, 0, ErrPageOutOfBounds
 	}
-	return listReviews(ctx, s.Pool, skip, limit)
+	return listReviews(ctx, s.deps.Pool, skip, limit)
 }
 
 // Credits returns the money that was paid and activated nothing, newest first, and how many there are. Admins only.
@@ -78,7 +78,7 @@ func (s *Service) Credits(ctx context.Context, p accounts.Principal, skip, limit
 	if badPage(skip, limit) {
 		return nil, 0, ErrPageOutOfBounds
 	}
-	return listCredits(ctx, s.Pool, skip, limit)
+	return listCredits(ctx, s.deps.Pool, skip, limit)
 }
 
 func badPage(skip, limit int) bool {

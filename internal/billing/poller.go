@@ -39,7 +39,7 @@ func (s *Service) nextCheck(p Payment) *time.Time {
 // webhook. Replicas may run it at once: each row is claimed.
 func (s *Service) Poll(ctx context.Context) error {
 	for range maxPollRounds {
-		due, err := claimDue(ctx, s.Pool, s.Gateway.Mode(), s.now(), pollLease, s.opts.PollBatch)
+		due, err := claimDue(ctx, s.deps.Pool, s.deps.Gateway.Mode(), s.now(), pollLease, s.opts.PollBatch)
 		if err != nil {
 			return fmt.Errorf("claim the payments to look at: %w", err)
 		}
@@ -63,14 +63,14 @@ func (s *Service) poll(ctx context.Context, reference string) error {
 	if err == nil {
 		return nil
 	}
-	s.Log.WarnContext(ctx, "look at a payment", "reference", reference, "error", err)
-	return postpone(ctx, s.Pool, reference, s.now().Add(gatewayPause))
+	s.deps.Log.WarnContext(ctx, "look at a payment", "reference", reference, "error", err)
+	return postpone(ctx, s.deps.Pool, reference, s.now().Add(gatewayPause))
 }
 
 // ResumeProvisioning starts provisioning again for every paid client that waits for it and that nothing is working on, so that a
 // paid client is never forgotten, whatever went wrong between the payment and the queue.
 func (s *Service) ResumeProvisioning(ctx context.Context) error {
-	ids, err := paidAndWaiting(ctx, s.Pool, s.now().Add(-time.Minute))
+	ids, err := paidAndWaiting(ctx, s.deps.Pool, s.now().Add(-time.Minute))
 	if err != nil {
 		return fmt.Errorf("find the paid clients that wait: %w", err)
 	}
@@ -83,17 +83,17 @@ func (s *Service) ResumeProvisioning(ctx context.Context) error {
 }
 
 func (s *Service) resume(ctx context.Context, id tenants.ID) error {
-	return postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		t, err := s.Tenants.Lock(ctx, tx, id)
+	return postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
+		t, err := s.deps.Tenants.Lock(ctx, tx, id)
 		if err != nil || t.State != tenants.Provisioning {
 			return err
 		}
-		err = s.Provisioner.EnqueueTx(ctx, tx, id)
+		err = s.deps.Provisioner.EnqueueTx(ctx, tx, id)
 		if errors.Is(err, ops.ErrLive) {
 			return nil // the usual case: it is being made
 		}
 		if err == nil {
-			s.Log.WarnContext(ctx, "a paid client had no operation; started again", "tenant_id", id)
+			s.deps.Log.WarnContext(ctx, "a paid client had no operation; started again", "tenant_id", id)
 		}
 		return err
 	})

@@ -42,7 +42,7 @@ type Options struct {
 
 // Service is all that may be done to payments. It holds no state: any number of replicas may run.
 type Service struct {
-	Deps
+	deps Deps
 	opts Options
 }
 
@@ -55,16 +55,16 @@ func New(deps Deps, opts Options) *Service {
 	opts.CloseAfter = cmp.Or(opts.CloseAfter, 72*time.Hour)
 	opts.PollInterval = cmp.Or(opts.PollInterval, 5*time.Second)
 	opts.PollBatch = cmp.Or(opts.PollBatch, 20)
-	return &Service{Deps: deps, opts: opts}
+	return &Service{deps: deps, opts: opts}
 }
 
 // Register adds the workflow that applies events, the poller of unfinished payments and the search for paid clients that nobody is
 // making to the operations engine.
 func (s *Service) Register() {
-	s.Ops.Register(s.eventWorkflow())
-	s.Ops.Every("billing.poll", s.opts.PollInterval, s.Poll)
-	s.Ops.Every("billing.resume_provisioning", 30*time.Second, s.ResumeProvisioning)
+	s.deps.Ops.Register(s.eventWorkflow())
+	s.deps.Ops.Every("billing.poll", s.opts.PollInterval, s.Poll)
+	s.deps.Ops.Every("billing.resume_provisioning", 30*time.Second, s.ResumeProvisioning)
 }
 
 // now has PostgreSQL's resolution, so that what is returned equals what is read back.
-func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
+func (s *Service) now() time.Time { return s.deps.Now().UTC().Truncate(time.Microsecond) }

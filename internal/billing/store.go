@@ -112,7 +112,7 @@ func closeRefused(ctx context.Context, q postgres.Querier, id PaymentID, now tim
 
 func markPaid(ctx context.Context, tx pgx.Tx, id PaymentID, t Transaction, purpose Purpose, now time.Time) error {
 	return exec(ctx, tx, "mark the payment as paid", `
-		UPDATE payments SET status = 'success', purpose = $2, review = NULL, gateway_status = $3, gateway_id = nullif($4, 0),
+		UPDATE payments SET status = 'success', purpose = $2, review = NULL, gateway_status = $3, gateway_id = nullif($4::bigint, 0),
 			fees_kobo = $5, channel = nullif($6, ''), paid_at = $7, completed_at = $8, next_check_at = NULL, last_checked_at = $8
 		WHERE id = $1`, id, purpose, t.Status, t.ID, t.FeesKobo, clip(t.Channel), t.PaidAt, now)
 }
@@ -124,14 +124,14 @@ func markRefunded(ctx context.Context, tx pgx.Tx, p Payment, t Transaction, note
 		purpose = PurposeCredit
 	}
 	return exec(ctx, tx, "mark the payment as refunded", `
-		UPDATE payments SET status = 'refunded', purpose = $2, review = $3, gateway_status = $4, gateway_id = coalesce(nullif($5, 0), gateway_id),
+		UPDATE payments SET status = 'refunded', purpose = $2, review = $3, gateway_status = $4, gateway_id = coalesce(nullif($5::bigint, 0), gateway_id),
 			paid_at = coalesce($6, paid_at), completed_at = coalesce(completed_at, $7), next_check_at = NULL, last_checked_at = $7
 		WHERE id = $1`, p.ID, purpose, note, t.Status, t.ID, t.PaidAt, now)
 }
 
 func park(ctx context.Context, tx pgx.Tx, id PaymentID, t Transaction, why string, now time.Time) error {
 	return exec(ctx, tx, "park the payment for review", `
-		UPDATE payments SET review = $2, gateway_status = $3, gateway_id = nullif($4, 0), next_check_at = NULL, last_checked_at = $5
+		UPDATE payments SET review = $2, gateway_status = $3, gateway_id = nullif($4::bigint, 0), next_check_at = NULL, last_checked_at = $5
 		WHERE id = $1`, id, why, clip(string(t.Status)), t.ID, now)
 }
 

@@ -15,7 +15,7 @@ func insertEvent(ctx context.Context, tx pgx.Tx, e Event, body []byte, outcome s
 	var id int64
 	err := tx.QueryRow(ctx, `
 		INSERT INTO payment_events (dedupe_key, event, reference, body, received_at, outcome, applied_at)
-		VALUES ($1, $2, nullif($3, ''), $4, $5, nullif($6, ''), CASE WHEN $6 <> '' THEN $5 END)
+		VALUES ($1, $2, nullif($3, ''), $4, $5::timestamptz, nullif($6, ''), CASE WHEN $6 <> '' THEN $5::timestamptz END)
 		ON CONFLICT (dedupe_key) DO NOTHING
 		RETURNING id`, e.Key, e.Name, e.Reference, body, now, outcome).Scan(&id)
 	if postgres.NoRows(err) {
