@@ -46,11 +46,7 @@ func TestContainer_lifecycle(t *testing.T) {
 	require.True(t, status.Running)
 	require.NotEmpty(t, status.SpecHash)
 	within(t, 5*time.Second, "the host reaches the tenant", func() bool {
-		conn, err := net.DialTimeout("tcp", c.Address.String()+":8069", time.Second)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
+		return answers(t, c.Address)
 	})
 
 	for range 2 {
@@ -132,7 +128,7 @@ func TestContainer_resourcesWithoutRestart(t *testing.T) {
 	require.EqualValues(t, 128*megabyte, after.HostConfig.MemorySwap)
 	require.EqualValues(t, 1_500_000_000, after.HostConfig.NanoCPUs)
 	require.EqualValues(t, 70, *after.HostConfig.PidsLimit)
-	require.EqualValues(t, container.RestartPolicyUnlessStopped, after.HostConfig.RestartPolicy.Name)
+	require.Equal(t, container.RestartPolicyUnlessStopped, after.HostConfig.RestartPolicy.Name)
 
 	c.MemoryMB = 64
 	require.NoError(t, b.EnsureContainer(t.Context(), c), "and down again")

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -45,7 +46,7 @@ type probeFiles struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	third.Store(mathrand.Uint32()) // another process may run the same tests
+	third.Store(mathrand.Uint32()) //nolint:gosec // no secret: another process may run the same tests
 	code := m.Run()
 	if made, err := probe(); err == nil {
 		removeProbe(made)
@@ -59,7 +60,7 @@ func buildProbe() (probeFiles, error) {
 		return probeFiles{}, err
 	}
 	made := probeFiles{dir: dir, binary: filepath.Join(dir, "probe")}
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", made.binary, "controlplane/internal/provision/netguard/probetest")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", made.binary, "controlplane/internal/provision/netguard/probetest") //nolint:gosec,noctx // fixed but for the directory
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return made, fmt.Errorf("build the probe: %w: %s", err, out)
@@ -78,7 +79,7 @@ func buildProbe() (probeFiles, error) {
 }
 
 func importProbe(api *client.Client, binary, tag string, changes []string) error {
-	content, err := os.ReadFile(binary)
+	content, err := os.ReadFile(binary) //nolint:gosec // made by this test
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func importProbe(api *client.Client, binary, tag string, changes []string) error
 			return err
 		}
 	}
-	for name, content := range map[string]string{
+	for name, content := range map[string]string{ //nolint:gosec // its passwd holds no password
 		"probe":      string(content),
 		"etc/passwd": "root:x:0:0::/:\ntester:x:4242:4243::/data:/none\n",
 		"etc/group":  "root:x:0:\ntesters:x:4243:\n",
@@ -194,7 +195,7 @@ func (b bundle) name(base string) string {
 func (b bundle) network(t *testing.T, n int) provision.Network {
 	t.Helper()
 	base := b.supernet.Addr().As4()
-	base[3] = byte(n * 16)
+	base[3] = byte(n * 16) //nolint:gosec // n is one of a few
 	subnet := netip.AddrFrom4(base)
 	network := provision.Network{
 		Name: b.name(fmt.Sprintf("net%d", n)), Subnet: netip.PrefixFrom(subnet, 28), Gateway: subnet.Next(),
@@ -221,6 +222,17 @@ func randomID() string {
 	raw := make([]byte, 5)
 	_, _ = rand.Read(raw) // never fails
 	return hex.EncodeToString(raw)
+}
+
+// answers reports whether the host reaches a tenant.
+func answers(t *testing.T, tenant netip.Addr) bool {
+	t.Helper()
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(t.Context(), "tcp", netip.AddrPortFrom(tenant, 8069).String())
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
 }
 
 // within polls until ok, or fails the test when the time is over.

@@ -43,7 +43,7 @@ func golden(t *testing.T, name string, value any) {
 	if *update {
 		require.NoError(t, os.WriteFile(path, append(got, '\n'), 0o600))
 	}
-	want, err := os.ReadFile(path)
+	want, err := os.ReadFile(path) //nolint:gosec // a name of the test
 	require.NoError(t, err)
 	require.JSONEq(t, string(want), string(got))
 }

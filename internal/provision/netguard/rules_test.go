@@ -24,7 +24,7 @@ func TestRules_golden(t *testing.T) {
 		"testdata/database_on_host.nft":   render(tenants().chains(true)),
 		"testdata/database_elsewhere.nft": render(remote.chains(false)),
 	} {
-		want, err := os.ReadFile(name)
+		want, err := os.ReadFile(name) //nolint:gosec // a name of the table
 		require.NoError(t, err)
 		require.Equal(t, string(want), got)
 	}

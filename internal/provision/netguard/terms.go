@@ -44,7 +44,8 @@ const (
 	register          = 1
 )
 
-var ( //nolint:gochecknoglobals // terms without arguments: constants, but for the language
+//nolint:gochecknoglobals // terms without arguments: constants, but for the language
+var (
 	accept      = verdict(expr.VerdictAccept, "", "accept")
 	drop        = verdict(expr.VerdictDrop, "", "drop")
 	counted     = term{"counter", func() []expr.Any { return []expr.Any{&expr.Counter{}} }}

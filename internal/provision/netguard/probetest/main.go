@@ -183,7 +183,7 @@ func self() error {
 		}
 	}
 	for _, path := range []string{"/x", "/tmp/x", "/data/x"} {
-		fmt.Println("write", path, os.WriteFile(path, []byte("x"), 0o600) == nil) //nolint:gosec // the very thing that is tested
+		fmt.Println("write", path, os.WriteFile(path, []byte("x"), 0o600) == nil)
 	}
 	name, err := os.Hostname()
 	fmt.Println("hostname", name)
