@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,6 +74,8 @@ func FailEach(t *testing.T, pool *pgxpool.Pool, build func(t *testing.T) ops.Wor
 // are as in FailEach.
 func CrashEach(t *testing.T, pool *pgxpool.Pool, build func(t *testing.T) ops.Workflow, input any, subject string, check func(t *testing.T)) {
 	t.Helper()
+	var burials sync.WaitGroup // the queue takes seconds to give up its leadership of a database that it can't reach
+	t.Cleanup(burials.Wait)
 	each(t, build, "crashes", func(t *testing.T, w ops.Workflow, i int) { //nolint:thelper // it is the subtest
 		victims := severable(t, pool)
 		died := make(chan struct{})
@@ -88,7 +91,7 @@ func CrashEach(t *testing.T, pool *pgxpool.Pool, build func(t *testing.T) ops.Wo
 		})
 		victim := engine(t, victims.pool, fatal)
 		require.NoError(t, victim.Start(t.Context()))
-		t.Cleanup(func() { victims.bury(victim) })
+		t.Cleanup(func() { burials.Go(func() { victims.bury(victim) }) })
 		id := enqueue(t, victim, pool, w.Kind, input, subject)
 		select {
 		case <-died:
