@@ -33,7 +33,7 @@ const gatewayKey = "sk_test_simulator_key"
 // bundle is a Service on a database of its own, with a real queue, and a simulated Paystack that delivers to it.
 type bundle struct {
 	*billing.Service
-	t       *testing.T
+	t       testing.TB
 	pool    *pgxpool.Pool
 	tenants *tenants.Service
 	ops     *ops.Engine
@@ -84,17 +84,27 @@ func (g *gateway) breakDown(err error) {
 	g.down = err
 }
 
-func setup(t *testing.T) *bundle {
+func setup(t testing.TB) *bundle {
 	t.Helper()
-	b := &bundle{t: t, log: slog.New(slog.NewTextHandler(t.Output(), nil)), pool: pgtest.New(t), ip: netip.MustParseAddr("192.0.2.7"), now: time.Now().UTC().Truncate(time.Microsecond)}
-	b.startSimulator()
-	b.wire()
+	b := setupIdle(t)
 	require.NoError(t, b.ops.Start(t.Context()))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		require.NoError(t, b.ops.Stop(ctx))
 	})
+	return b
+}
+
+// setupIdle is setup with nobody working on the queue.
+func setupIdle(t testing.TB) *bundle {
+	t.Helper()
+	b := &bundle{
+		t: t, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), pool: pgtest.New(t),
+		ip: netip.MustParseAddr("192.0.2.7"), now: time.Now().UTC().Truncate(time.Microsecond),
+	}
+	b.startSimulator()
+	b.wire()
 	return b
 }
 
