@@ -74,13 +74,13 @@ func orNull(s string) *string {
 }
 
 func (s *server) authRoutes(r chi.Router) {
-	r.Post("/register", s.public(s.register))
-	r.Post("/login", s.public(s.login))
-	r.Post("/refresh", s.public(s.refresh))
-	r.Post("/logout", s.user(s.logout))
-	r.Get("/me", s.user(s.me))
-	r.Patch("/me", s.user(s.updateMe))
-	r.Post("/password", s.user(s.changePassword))
+	r.Post("/api/auth/register", s.public(s.register))
+	r.Post("/api/auth/login", s.public(s.login))
+	r.Post("/api/auth/refresh", s.public(s.refresh))
+	r.Post("/api/auth/logout", s.user(s.logout))
+	r.Get("/api/auth/me", s.user(s.me))
+	r.Patch("/api/auth/me", s.user(s.updateMe))
+	r.Post("/api/auth/password", s.user(s.changePassword))
 }
 
 func (s *server) register(w http.ResponseWriter, r *http.Request) error {

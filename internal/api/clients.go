@@ -52,19 +52,19 @@ func (in updateClientRequest) setsLimits() bool {
 	return false
 }
 
-// clientRoutes has the words that can't be names before the names; chi prefers them whatever the order.
+// oneClient is the path of a client. Words that are routes beside it can't be names.
+const oneClient = "/api/clients/{name}"
+
 func (s *server) clientRoutes(r chi.Router) {
-	r.Get("/", s.user(s.listClients))
-	r.Post("/", s.user(s.createClient))
-	r.Get("/stats", s.user(s.clientStats))
-	r.Get("/pending", s.admin(errAdminsOnly, s.pendingClients))
-	r.Route("/{name}", func(r chi.Router) {
-		r.Get("/", s.user(s.getClient))
-		r.Patch("/", s.user(s.updateClient))
-		r.Get("/credentials", s.user(s.credentials))
-		r.Post("/reset-admin-password", s.user(s.resetAdminPassword))
-		s.laterClientRoutes(r)
-	})
+	r.Get("/api/clients", s.user(s.listClients))
+	r.Post("/api/clients", s.user(s.createClient))
+	r.Get("/api/clients/stats", s.user(s.clientStats))
+	r.Get("/api/clients/pending", s.admin(errAdminsOnly, s.pendingClients))
+	r.Get(oneClient, s.user(s.getClient))
+	r.Patch(oneClient, s.user(s.updateClient))
+	r.Get(oneClient+"/credentials", s.user(s.credentials))
+	r.Post(oneClient+"/reset-admin-password", s.user(s.resetAdminPassword))
+	s.laterClientRoutes(r)
 }
 
 // pathParam unescapes a part of the path; what can't be unescaped names nothing.

@@ -43,9 +43,9 @@ func (s *server) docsRoutes(r chi.Router) {
 		return
 	}
 	assets := v5emb.New(s.opts.AppName, "/api/openapi.json", "/api/docs")
-	r.Get("/openapi.json", s.public(s.docs(s.openAPI)))
-	r.Get("/docs", s.public(s.docs(s.docsPage)))
-	r.Get("/docs/{file}", s.public(s.docs(func(w http.ResponseWriter, r *http.Request) error {
+	r.Get("/api/openapi.json", s.public(s.docs(s.openAPI)))
+	r.Get("/api/docs", s.public(s.docs(s.docsPage)))
+	r.Get("/api/docs/{file}", s.public(s.docs(func(w http.ResponseWriter, r *http.Request) error {
 		if chi.URLParam(r, "file") == "init.js" {
 			return asset(w, "pages/docs.js", "text/javascript; charset=utf-8")
 		}

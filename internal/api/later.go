@@ -39,24 +39,24 @@ func (s *server) laterClient(what string) userHandler {
 
 func (s *server) laterClientRoutes(r chi.Router) {
 	const moves, deletion = "Suspending and resuming", "Scheduled deletions"
-	r.Post("/activate", s.user(s.laterClient("Manual activations")))
-	r.Post("/suspend", s.user(s.laterClient(moves)))
-	r.Post("/resume", s.user(s.laterClient(moves)))
-	r.Post("/schedule-delete", s.user(s.laterClient(deletion)))
-	r.Post("/cancel-delete", s.user(s.laterClient(deletion)))
-	r.Delete("/", s.admin(errDeleteAdminsOnly, s.laterClient("Deletions")))
-	r.Post("/force-delete", s.admin(errForceAdminsOnly, s.laterClient("Deletions")))
-	r.Get("/stats", s.user(s.laterClient("Statistics of a client")))
-	r.Get("/domains", s.user(s.laterClient("Own domains")))
-	r.Post("/domains", s.user(s.laterClient("Own domains")))
-	r.Delete("/domains/{domain}", s.user(s.laterClient("Own domains")))
-	r.Post("/backup", s.user(s.laterClient("Backups")))
+	r.Post(oneClient+"/activate", s.user(s.laterClient("Manual activations")))
+	r.Post(oneClient+"/suspend", s.user(s.laterClient(moves)))
+	r.Post(oneClient+"/resume", s.user(s.laterClient(moves)))
+	r.Post(oneClient+"/schedule-delete", s.user(s.laterClient(deletion)))
+	r.Post(oneClient+"/cancel-delete", s.user(s.laterClient(deletion)))
+	r.Delete(oneClient, s.admin(errDeleteAdminsOnly, s.laterClient("Deletions")))
+	r.Post(oneClient+"/force-delete", s.admin(errForceAdminsOnly, s.laterClient("Deletions")))
+	r.Get(oneClient+"/stats", s.user(s.laterClient("Statistics of a client")))
+	r.Get(oneClient+"/domains", s.user(s.laterClient("Own domains")))
+	r.Post(oneClient+"/domains", s.user(s.laterClient("Own domains")))
+	r.Delete(oneClient+"/domains/{domain}", s.user(s.laterClient("Own domains")))
+	r.Post(oneClient+"/backup", s.user(s.laterClient("Backups")))
 }
 
 func (s *server) laterRoutes(r chi.Router) {
-	r.Get("/backups", s.user(s.later("Backups")))
-	r.Get("/system/metrics", s.admin(errAdminsOnly, s.later("System metrics")))
-	r.Post("/cleanup/expired-clients", s.public(s.cleanup))
+	r.Get("/api/backups", s.user(s.later("Backups")))
+	r.Get("/api/system/metrics", s.admin(errAdminsOnly, s.later("System metrics")))
+	r.Post("/api/cleanup/expired-clients", s.public(s.cleanup))
 }
 
 // cleanup knows its caller by a token of its own, in the query as old cron entries send it, or in a header.

@@ -43,13 +43,13 @@ type webhookAnswer struct {
 }
 
 func (s *server) paymentRoutes(r chi.Router) {
-	r.Post("/initialize", s.user(s.initialize))
-	r.Get("/verify/{reference}", s.user(s.verify))
-	r.Get("/history", s.user(s.history))
-	r.Post("/webhook", s.public(s.webhook))
-	r.Get("/progress/{reference}", s.public(s.paymentProgress))
-	r.Get("/subscription", s.user(s.later("Subscriptions")))
-	r.Post("/cancel-subscription", s.user(s.later("Subscriptions")))
+	r.Post("/api/payments/initialize", s.user(s.initialize))
+	r.Get("/api/payments/verify/{reference}", s.user(s.verify))
+	r.Get("/api/payments/history", s.user(s.history))
+	r.Post("/api/payments/webhook", s.public(s.webhook))
+	r.Get("/api/payments/progress/{reference}", s.public(s.paymentProgress))
+	r.Get("/api/payments/subscription", s.user(s.later("Subscriptions")))
+	r.Post("/api/payments/cancel-subscription", s.user(s.later("Subscriptions")))
 }
 
 func (s *server) initialize(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {

@@ -1,0 +1,173 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// access is what a route answers to each kind of caller, for a client that belongs to the owner.
+type access struct {
+	method, path, body             string
+	nobody, stranger, owner, admin int
+}
+
+const ownersClient = `{"name":"acme","email":"owner@example.com"}`
+
+// accessTable has every route that needs a token; the test below fails for one that is missing.
+func accessTable() []access {
+	return []access{
+		{"POST", "/api/auth/logout", "", 401, 200, 200, 200},
+		{"GET", "/api/auth/me", "", 401, 200, 200, 200},
+		{"PATCH", "/api/auth/me", `{}`, 401, 200, 200, 200},
+		{"POST", "/api/auth/password", `{"current_password":"wrong","new_password":"Other-Horse2!"}`, 401, 422, 422, 422},
+		{"GET", "/api/clients", "", 401, 200, 200, 200},
+		{"POST", "/api/clients", ownersClient, 401, 409, 409, 409},
+		{"GET", "/api/clients/stats", "", 401, 200, 200, 200},
+		{"GET", "/api/clients/pending", "", 401, 403, 403, 200},
+		{"GET", "/api/clients/acme", "", 401, 404, 200, 200},
+		{"PATCH", "/api/clients/acme", `{"email":"new@example.com"}`, 401, 404, 200, 200},
+		{"DELETE", "/api/clients/acme", "", 401, 403, 403, 501},
+		{"GET", "/api/clients/acme/credentials", "", 401, 404, 409, 403},
+		{"POST", "/api/clients/acme/reset-admin-password", "", 401, 404, 409, 409},
+		{"POST", "/api/clients/acme/activate", "", 401, 404, 501, 501},
+		{"POST", "/api/clients/acme/suspend", "", 401, 404, 501, 501},
+		{"POST", "/api/clients/acme/resume", "", 401, 404, 501, 501},
+		{"POST", "/api/clients/acme/schedule-delete?hours_until_deletion=12", "", 401, 404, 501, 501},
+		{"POST", "/api/clients/acme/cancel-delete", "", 401, 404, 501, 501},
+		{"POST", "/api/clients/acme/force-delete", "", 401, 403, 403, 501},
+		{"GET", "/api/clients/acme/stats", "", 401, 404, 501, 501},
+		{"GET", "/api/clients/acme/domains", "", 401, 404, 501, 501},
+		{"POST", "/api/clients/acme/domains?domain=erp.example.com", "", 401, 404, 501, 501},
+		{"DELETE", "/api/clients/acme/domains/erp.example.com", "", 401, 404, 501, 501},
+		{"POST", "/api/clients/acme/backup", "", 401, 404, 501, 501},
+		{"GET", "/api/backups", "", 401, 501, 501, 501},
+		{"GET", "/api/system/metrics", "", 401, 403, 403, 501},
+		{"POST", "/api/payments/initialize", `{"plan":"basic","client_name":"acme"}`, 401, 404, 200, 404},
+		{"GET", "/api/payments/verify/REFERENCE", "", 401, 404, 200, 404},
+		{"GET", "/api/payments/history", "", 401, 200, 200, 200},
+		{"GET", "/api/payments/subscription", "", 401, 501, 501, 501},
+		{"POST", "/api/payments/cancel-subscription", "", 401, 501, 501, 501},
+	}
+}
+
+func TestWhoMayUseWhichRoute(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	tokens := map[string]string{"owner": b.user("owner"), "stranger": b.user("stranger"), "root1": b.admin("root1")}
+	b.client(tokens["owner"], "acme")
+	reference := b.initialize(tokens["owner"], `{"plan":"basic"}`)
+	for _, route := range accessTable() {
+		for caller, want := range map[string]int{"": route.nobody, "stranger": route.stranger, "owner": route.owner, "root1": route.admin} {
+			path := strings.Replace(route.path, "REFERENCE", reference, 1)
+			r := request{method: route.method, path: path, token: tokens[caller], body: route.body}
+			if route.body != "" {
+				r.contentType = "application/json"
+			}
+			a := b.do(r)
+			if route.path == "/api/auth/logout" && caller != "" {
+				tokens[caller] = b.login(caller)
+			}
+			require.Equal(t, want, a.Status, "%s %s as %q: %s", route.method, path, caller, a.Body)
+			if a.Status >= http.StatusBadRequest {
+				require.NotEmpty(t, a.detail())
+			}
+			if a.Status == http.StatusUnauthorized {
+				require.Equal(t, "Not authenticated", a.detail())
+				require.Equal(t, "Bearer", a.Header.Get("WWW-Authenticate"))
+			}
+		}
+	}
+}
+
+func TestAccessTableIsComplete(t *testing.T) {
+	t.Parallel()
+	covered := map[string]bool{}
+	for _, route := range accessTable() {
+		path, _, _ := strings.Cut(route.path, "?")
+		path = strings.NewReplacer("/acme", "/{name}", "/erp.example.com", "/{domain}", "/REFERENCE", "/{reference}").Replace(path)
+		covered[route.method+" "+path] = true
+	}
+	for path, item := range specDocument(t).Paths.Map() {
+		for method, op := range item.Operations() {
+			if op.Security != nil && path != "/api/cleanup/expired-clients" {
+				require.True(t, covered[method+" "+path], "%s %s isn't in the access table", method, path)
+			}
+		}
+	}
+}
+
+// forgetLimits is for tests that log in more often than a person may.
+func (b *bundle) forgetLimits() {
+	b.t.Helper()
+	_, err := b.pool.Exec(b.t.Context(), "DELETE FROM rate_limits")
+	require.NoError(b.t, err)
+}
+
+func (b *bundle) initialize(token, body string) (reference string) {
+	b.t.Helper()
+	a := b.post("/api/payments/initialize", token, body)
+	require.Equal(b.t, http.StatusOK, a.Status, "%s", a.Body)
+	reference, _ = a.object()["reference"].(string)
+	return reference
+}
+
+func TestCleanupToken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, path := range []string{"", "?admin_token=", "?admin_token=wrong"} {
+		a := b.do(request{method: http.MethodPost, path: "/api/cleanup/expired-clients" + path})
+		require.Equal(t, http.StatusUnauthorized, a.Status)
+		require.Equal(t, "Invalid or missing admin token", a.detail())
+	}
+	require.Equal(t, http.StatusNotImplemented, b.do(request{method: http.MethodPost, path: "/api/cleanup/expired-clients?admin_token=" + cleanupToken}).Status)
+	require.Equal(t, http.StatusNotImplemented, b.do(request{
+		method: http.MethodPost, path: "/api/cleanup/expired-clients", header: http.Header{"X-Admin-Token": {cleanupToken}},
+	}).Status)
+	require.NotContains(t, b.log.String(), cleanupToken)
+}
+
+func TestUnknownRoutesAndMethods(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, path := range []string{"/nothing", "/api", "/api/nothing", "/api//clients", "/docs", "/api/clients/acme/nothing"} {
+		a := b.get(path, "")
+		require.Equal(t, http.StatusNotFound, a.Status, path)
+		require.Equal(t, "Not Found", a.detail())
+	}
+	a := b.do(request{method: http.MethodPut, path: "/api/clients"})
+	require.Equal(t, http.StatusMethodNotAllowed, a.Status)
+	require.Equal(t, "Method Not Allowed", a.detail())
+	require.Equal(t, []string{"GET", "POST"}, a.Header.Values("Allow"))
+	require.Equal(t, http.StatusMethodNotAllowed, b.do(request{method: http.MethodOptions, path: "/api/clients"}).Status)
+}
+
+func TestTrailingSlashIsTheSameRoute(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	token := b.user("ada")
+	b.client(token, "acme")
+	for _, path := range []string{"/api/health/", "/api/clients/", "/api/clients/acme/", "/api/clients/stats/"} {
+		require.Equal(t, http.StatusOK, b.get(path, token).Status, path)
+	}
+	require.Equal(t, http.StatusNotFound, b.get("/api/clients/acme%2Fstats/", token).Status, "an encoded slash is part of the name")
+}
+
+func TestHeadIsGetWithoutBody(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.Equal(t, http.StatusOK, b.do(request{method: http.MethodHead, path: "/api/health"}).Status)
+}
+
+// A client can't hide a route, nor a route a client: such names are refused, as are look-alikes.
+func TestNamesOfRoutesAreReserved(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	token := b.user("ada")
+	for _, name := range []string{"stats", "pending", "new", "ａｃｍｅ", "аcme", "xn--acme", "a_b"} {
+		a := b.post("/api/clients", token, `{"name":"`+name+`","email":"a@example.com"}`)
+		require.Equal(t, http.StatusUnprocessableEntity, a.Status, name)
+	}
+}
