@@ -118,7 +118,7 @@ func (r *Runtime) waitGuard(ctx context.Context) error {
 			return err
 		}
 		if found.State.Running {
-			lines, err = r.tail(ctx, found.ID, found.State.StartedAt)
+			lines, err = r.tail(ctx, found.ID, lastEnd(found.State))
 		} else {
 			lines = nil
 			_, err = r.api.ContainerStart(ctx, found.ID, client.ContainerStartOptions{})
@@ -137,6 +137,15 @@ func (r *Runtime) waitGuard(ctx context.Context) error {
 		case <-time.After(guardPoll):
 		}
 	}
+}
+
+// lastEnd is when the run before this one ended, or "". The start of this run is recorded too late: netguard may have spoken by then.
+func lastEnd(s *container.State) string {
+	ended, err := time.Parse(time.RFC3339Nano, s.FinishedAt)
+	if err != nil || ended.Year() < 1970 { // never
+		return ""
+	}
+	return s.FinishedAt
 }
 
 // runGuard runs netguard once.

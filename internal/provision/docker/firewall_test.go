@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -214,4 +216,19 @@ func TestFirewall_badInput(t *testing.T) {
 	}
 	f := provision.Firewall{Supernet: netip.MustParsePrefix("10.213.0.0/16"), DatabasePort: 5432}
 	require.ErrorContains(t, r.EnsureFirewall(t.Context(), f), "/nowhere/controlplane")
+}
+
+func TestGuardTag_refused(t *testing.T) {
+	t.Parallel()
+	script := filepath.Join(t.TempDir(), "script")
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\necho this is no program\n"), 0o600))
+	_, err := guardTag(script)
+	require.ErrorContains(t, err, "bad magic number")
+	_, err = guardTag("/bin/sh")
+	require.ErrorContains(t, err, "build it with CGO_ENABLED=0")
+	made, err := probe()
+	require.NoError(t, err)
+	tag, err := guardTag(made.binary)
+	require.NoError(t, err)
+	require.Regexp(t, `^odoo-hosting/netguard:[0-9a-f]{12}$`, tag)
 }

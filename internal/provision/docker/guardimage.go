@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -54,11 +55,29 @@ func guardTag(binary string) (string, error) {
 		return "", fmt.Errorf("open the binary for the netguard image: %w", err)
 	}
 	defer func() { _ = f.Close() }()
+	if err := checkStatic(f); err != nil {
+		return "", fmt.Errorf("the binary %s for the netguard image: %w", binary, err)
+	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {
 		return "", fmt.Errorf("read the binary for the netguard image: %w", err)
 	}
 	return guardRepository + ":" + hex.EncodeToString(sum.Sum(nil))[:12], nil
+}
+
+// checkStatic refuses a binary that needs a loader, which an image of nothing else doesn't have; the engine's own words for that, "no such
+// file", help nobody.
+func checkStatic(f io.ReaderAt) error {
+	binary, err := elf.NewFile(f)
+	if err != nil {
+		return err
+	}
+	for _, segment := range binary.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return errors.New("it isn't static: build it with CGO_ENABLED=0")
+		}
+	}
+	return nil
 }
 
 func (r *Runtime) importBinary(ctx context.Context, tag string) error {
