@@ -13,6 +13,7 @@ WITH_TEST_IMAGES=${1:-}
 ENV_FILE=$STATE_DIR/images.env
 RECIPES=$ROOT/deploy/images
 REGISTRY_SECONDS=8
+BUILD_MB=9000
 LABEL="odoo-hosting.recipe"
 
 present() { docker image inspect "$1" >/dev/null 2>&1; }
@@ -30,13 +31,22 @@ recipe() {
 
 up_to_date() { [[ $(docker image inspect -f "{{index .Config.Labels \"$LABEL\"}}" "$1" 2>/dev/null) == "$2" ]]; }
 
+check_disk() {
+	local directory free_mb
+	directory=$(docker info -f '{{.DockerRootDir}}')
+	[[ -d $directory ]] || return 0
+	free_mb=$(df -Pm "$directory" | awk 'NR == 2 { print $4 }')
+	((free_mb >= BUILD_MB)) || die "only $free_mb MB free under $directory: building the images needs $BUILD_MB"
+}
+
 # base SUITE makes the Debian image that the others build on.
 base() {
 	local suite=$1 tag=odoo-hosting/debian:$1 hash
 	hash=$(recipe debian "$suite")
 	up_to_date "$tag" "$hash" && return
 	((EUID == 0)) || die "building images needs root for debootstrap: run it as root, or let the engine reach a registry (IMAGES=pull)"
-	install_packages debootstrap debian-archive-keyring
+	check_disk
+	install_packages debootstrap debian-archive-keyring ca-certificates
 	quietly "$STATE_DIR/log/debian-$suite.log" "base image $suite" \
 		"$RECIPES/debian/build.sh" "$suite" "$(debian_mirror)" "$STATE_DIR/build/root-$suite" "$tag" "$hash"
 }
@@ -60,8 +70,10 @@ build() {
 		write_apt_configuration "$suite" "$context"
 	done
 	quietly "$STATE_DIR/log/${tag//[\/:]/-}.log" "image $tag" \
-		env DOCKER_BUILDKIT=0 docker build --network "${BUILD_NETWORK:-default}" --force-rm --label "$LABEL=$hash" -t "$tag" "${arguments[@]}" "$context"
+		env DOCKER_BUILDKIT=0 docker build --network host --force-rm --label "$LABEL=$hash" -t "$tag" "${arguments[@]}" "$context"
 	rm -rf "$context"
+	# The stages have done their work, and are as large as the image.
+	docker image prune -f --filter label=odoo-hosting.stage >/dev/null
 }
 
 postgres() {

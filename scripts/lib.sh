@@ -22,8 +22,10 @@ quietly() {
 	local log=$1 title=$2 start=$SECONDS pid status=0
 	shift 2
 	say "$title"
-	"$@" >"$log" 2>&1 </dev/null &
+	# In a session of its own, so that Ctrl-C can end all of it: a background job of a script ignores the signal otherwise.
+	setsid "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
+	trap "kill -- -$pid 2>/dev/null; exit 130" INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 1
 		if (((SECONDS - start) % 15 == 14)); then
@@ -31,6 +33,7 @@ quietly() {
 		fi
 	done
 	wait "$pid" || status=$?
+	trap - INT TERM
 	if ((status != 0)); then
 		tail -n 25 "$log" | sed 's/^/    | /' >&2
 		die "$title: exit code $status after $((SECONDS - start)) s; the whole log is in $log"

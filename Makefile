@@ -1,0 +1,45 @@
+# Two commands matter: make run and make test. Both do all the set-up that they need, and do nothing twice.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run stop clean test lint fmt bench setup build
+
+STATE_DIR ?= $(CURDIR)/.state
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+export STATE_DIR
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup build ## Set up everything and run the platform in the foreground
+	@exec bin/controlplane dev
+
+stop: build ## Stop the tenants and the databases that run left behind; data stays
+	@exec bin/controlplane dev stop
+
+clean: ## Remove everything of ours: tenants, databases, data, images, builds
+	@scripts/clean.sh
+
+test: setup-test build ## Run linters and all tests, also those with real Odoo
+	@scripts/test.sh
+
+lint: ## Run the linters alone
+	@scripts/lint.sh
+
+bench: setup build ## Measure provisioning, from the paid webhook to the login page
+	@scripts/with-env.sh go run ./test/bench
+
+fmt: ## Format the Go code
+	@scripts/lint.sh --fmt
+
+setup: # engine and images
+	@scripts/engine.sh
+	@scripts/images.sh
+
+.PHONY: setup-test
+setup-test:
+	@scripts/engine.sh
+	@scripts/images.sh --test
+
+build: # bin/controlplane, static: it also runs inside a container
+	@echo "==> building bin/controlplane $(VERSION)"
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/controlplane ./cmd/controlplane
