@@ -30,7 +30,7 @@ func BenchmarkEngine_Step(b *testing.B) {
 	done := make(chan struct{}, 1)
 	list := make([]ops.Step, 0, steps)
 	for i := range steps {
-		list = append(list, do(fmt.Sprintf("step-%d", i), func(_ context.Context, r *ops.Run) error {
+		list = append(list, do(fmt.Sprintf("step-%d", i), func(context.Context, *ops.Run) error {
 			if i == steps-1 {
 				done <- struct{}{}
 			}
@@ -53,7 +53,7 @@ func benchmark(b *testing.B, steps ...ops.Step) func(n int) {
 	require.NoError(b, err)
 	e.Register(workflow(steps...))
 	require.NoError(b, e.Start(b.Context()))
-	b.Cleanup(func() { _ = e.Stop(context.Background()) }) //nolint:errcheck // the database goes with the benchmark
+	b.Cleanup(func() { _ = e.Stop(context.Background()) })
 	return func(n int) {
 		require.NoError(b, postgres.InTx(b.Context(), pool, func(tx pgx.Tx) error {
 			_, err := e.EnqueueTx(b.Context(), tx, "test.work", fmt.Sprintf("tenant/%d", n), nil)

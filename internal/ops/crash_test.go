@@ -24,7 +24,7 @@ const victimEnv = "OPS_TEST_VICTIM"
 func victim(url string) {
 	ctx := context.Background()
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) //nolint:errcheck // any end of the input will do
+		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
 	pool, err := postgres.Open(ctx, url, postgres.Options{})
@@ -38,7 +38,7 @@ func victim(url string) {
 	e.Register(workflow(
 		do("first", func(context.Context, *ops.Run) error { return nil }),
 		do("second", func(context.Context, *ops.Run) error {
-			fmt.Println("in the second step")
+			_, _ = fmt.Fprintln(os.Stdout, "in the second step")
 			select {}
 		}),
 	))
@@ -58,8 +58,8 @@ func TestEngine_GoesOnAfterAKilledProcess(t *testing.T) {
 	))
 	id := b.enqueue(survivor, "test.work", "tenant/1", nil)
 
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$") //nolint:gosec // ourselves
-	cmd.Env = append(os.Environ(), victimEnv+"="+b.pool.Config().ConnString())
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
+	cmd.Env = append(cmd.Environ(), victimEnv+"="+b.pool.Config().ConnString())
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	_, err = cmd.StdinPipe()
@@ -68,7 +68,7 @@ func TestEngine_GoesOnAfterAKilledProcess(t *testing.T) {
 	said := make(chan string, 1)
 	go func() {
 		line := make([]byte, 18)
-		_, _ = io.ReadFull(out, line) //nolint:errcheck // a short line fails the comparison
+		_, _ = io.ReadFull(out, line)
 		said <- string(line)
 	}()
 	require.Equal(t, "in the second step", receive(t, said))

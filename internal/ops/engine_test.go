@@ -31,7 +31,7 @@ func TestEngine_DoesTheStepsInOrder(t *testing.T) {
 			return r.Set("address", "10.0.0.7")
 		}),
 		tr.step("second"),
-		ops.Step{Name: "third", Tx: func(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+		ops.Step{Name: "third", Tx: func(_ context.Context, _ pgx.Tx, r *ops.Run) error {
 			var address string
 			found, err := r.Get("address", &address)
 			require.True(t, found)
@@ -250,8 +250,8 @@ func TestEngine_StopWaitsForTheStepAndNoLonger(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- one.Stop(context.WithoutCancel(t.Context())) }()
 	select {
-	case <-stopped:
-		require.Fail(t, "it didn't wait")
+	case err := <-stopped:
+		require.Fail(t, "it didn't wait", err)
 	case <-time.After(300 * time.Millisecond):
 	}
 	close(bl.release)

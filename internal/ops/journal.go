@@ -50,7 +50,7 @@ func (j *journal) add(e entry) {
 
 // note leaves an entry and sees to it that it, and all before it, are written soon. When that shows that the operation is no longer
 // ours, interrupt is called.
-func (j *journal) note(e entry, interrupt context.CancelCauseFunc) {
+func (j *journal) note(ctx context.Context, e entry, interrupt context.CancelCauseFunc) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
@@ -58,13 +58,14 @@ func (j *journal) note(e entry, interrupt context.CancelCauseFunc) {
 	}
 	j.pending = append(j.pending, e)
 	if j.timer == nil {
-		j.timer = time.AfterFunc(noteDelay, func() { j.flush(interrupt) })
+		later := context.WithoutCancel(ctx)
+		j.timer = time.AfterFunc(noteDelay, func() { j.flush(later, interrupt) })
 	}
 }
 
 // flush writes what is pending. Lines that can't be written wait for the next occasion.
-func (j *journal) flush(interrupt context.CancelCauseFunc) {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+func (j *journal) flush(ctx context.Context, interrupt context.CancelCauseFunc) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	j.writing.Lock()
 	defer j.writing.Unlock()

@@ -75,7 +75,7 @@ func (l *lease) acquire(ctx context.Context) (*pgx.Conn, error) {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	if _, err := conn.Exec(ctx, lockHolder, l.holder); err != nil {
-		hangUp(conn)
+		hangUp(ctx, conn)
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -89,7 +89,7 @@ func (l *lease) keep(ctx context.Context, conn *pgx.Conn) {
 		err := l.guard(ctx, conn)
 		l.end(errLeaseLost)
 		l.set(nil)
-		hangUp(conn)
+		hangUp(ctx, conn)
 		if ctx.Err() != nil {
 			return
 		}
@@ -210,8 +210,8 @@ func (l *lease) set(t *term) {
 }
 
 // hangUp closes the connection without waiting long for a server that doesn't answer.
-func hangUp(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+func hangUp(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = conn.Close(ctx) //nolint:errcheck // a connection that can't be closed properly is dropped
+	_ = conn.Close(ctx)
 }

@@ -131,7 +131,9 @@ func (p *progress) newRun() *Run {
 	at := *p
 	return &Run{
 		ID: p.id, Subject: p.subject, Step: p.step, Attempt: p.attempt, input: p.input, data: maps.Clone(p.data),
-		note: func(message string) { p.journal.note(at.event("note", clean(message, maxMessageBytes)), p.interrupt) },
+		note: func(ctx context.Context, message string) {
+			p.journal.note(ctx, at.event("note", clean(message, maxMessageBytes)), p.interrupt)
+		},
 	}
 }
 
@@ -188,7 +190,10 @@ func (e *Engine) write(ctx context.Context, p *progress, next standing, log []en
 
 // writeTx is write in one transaction with fn. What fn returns comes back as it is; fn goes first, so that rows of the domain are
 // always locked before the operation's, as they are by those who enqueue.
-func (e *Engine) writeTx(ctx context.Context, p *progress, fn func(ctx context.Context, tx pgx.Tx) (standing, []entry, error), after func(ctx context.Context, tx pgx.Tx) error) error {
+func (e *Engine) writeTx(
+	ctx context.Context, p *progress,
+	fn func(ctx context.Context, tx pgx.Tx) (standing, []entry, error), after func(ctx context.Context, tx pgx.Tx) error,
+) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	var (

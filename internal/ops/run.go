@@ -16,7 +16,7 @@ type Run struct {
 	Attempt int // 1-based, of this step
 
 	input json.RawMessage
-	note  func(message string)
+	note  func(ctx context.Context, message string)
 
 	mu     sync.Mutex
 	data   map[string]json.RawMessage
@@ -72,9 +72,9 @@ func (r *Run) Get(key string, v any) (bool, error) {
 
 // Note adds a line to the log that customers read. It costs no round trip: lines are written in the background after a fraction
 // of a second, or with the checkpoint. A crash may lose the last ones.
-func (r *Run) Note(_ context.Context, message string) {
+func (r *Run) Note(ctx context.Context, message string) {
 	if r.note != nil {
-		r.note(message)
+		r.note(ctx, message)
 	}
 }
 

@@ -29,7 +29,8 @@ func (w *world) build(t *testing.T) ops.Workflow {
 	_, err := w.pool.Exec(t.Context(), "DROP TABLE IF EXISTS tenant; CREATE TABLE tenant (activated int)")
 	require.NoError(t, err)
 	return ops.Workflow{Kind: "test.provision", Steps: []ops.Step{
-		{Name: "container", Do: w.make}, {Name: "start", Do: w.start},
+		{Name: "container", Do: w.make},
+		{Name: "start", Do: w.start},
 		{Name: "activate", Tx: func(ctx context.Context, tx pgx.Tx, _ *ops.Run) error {
 			_, err := tx.Exec(ctx, "INSERT INTO tenant VALUES (1)")
 			return err

@@ -63,7 +63,7 @@ func (s *severed) cut() {
 	}
 	s.dead = true
 	for _, c := range s.conns {
-		_ = c.Close() //nolint:errcheck // it may be closed already
+		_ = c.Close()
 	}
 	s.closed.Go(s.pool.Close)
 }
@@ -73,6 +73,6 @@ func (s *severed) bury(e *ops.Engine) {
 	s.cut()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = e.Stop(ctx) //nolint:errcheck // it can't stop in order
+	_ = e.Stop(ctx)
 	s.closed.Wait()
 }
