@@ -3,8 +3,10 @@
 package config
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"controlplane/internal/secrets"
@@ -47,7 +49,8 @@ type Edge struct {
 // Auth holds what signs tokens and seals secrets.
 type Auth struct {
 	SecretKey          secrets.Secret `env:"SECRET_KEY"`
-	DataKey            secrets.Secret `env:"DATA_KEY"` // one or more, comma-separated; the first one seals
+	DataKey            secrets.Secret `env:"DATA_KEY"`            // one or more, comma-separated; the first one seals
+	CleanupToken       secrets.Secret `env:"ADMIN_CLEANUP_TOKEN"` // empty: the cleanup route refuses everybody
 	Algorithm          string         `env:"ALGORITHM" envDefault:"HS256" validate:"eq=HS256"`
 	AccessTokenMinutes int            `env:"ACCESS_TOKEN_EXPIRE_MINUTES" envDefault:"30" validate:"min=1,max=1440"`
 }
@@ -79,6 +82,15 @@ type Paystack struct {
 	PublicKey     string         `env:"PAYSTACK_PUBLIC_KEY"`
 	WebhookSecret secrets.Secret `env:"PAYSTACK_WEBHOOK_SECRET"` // accepted, never used: Paystack signs with the secret key
 	BaseURL       string         `env:"PAYSTACK_BASE_URL" envDefault:"https://api.paystack.co" validate:"http_url"`
+}
+
+// SecretKeys returns the keys one by one: the first is used, the others only check webhooks.
+func (p Paystack) SecretKeys() []secrets.Secret {
+	var keys []secrets.Secret
+	for key := range strings.SplitSeq(p.SecretKey.Reveal(), ",") {
+		keys = append(keys, secrets.Secret(strings.TrimSpace(key)))
+	}
+	return keys
 }
 
 // Engine is the container engine and what runs on it.
@@ -119,4 +131,19 @@ func (c Config) CallbackURL() string {
 		base = c.API.PublicURL
 	}
 	return trimSlash(base) + "/payment/callback"
+}
+
+// EdgeProbeURL returns where the worker asks the edge for a tenant that it has just started.
+func (c Config) EdgeProbeURL() string {
+	if c.Edge.ProbeURL != "" {
+		return trimSlash(c.Edge.ProbeURL)
+	}
+	host, port, err := net.SplitHostPort(c.Edge.Listen)
+	if err != nil { // checked by Load
+		return ""
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"controlplane/internal/config"
+	"controlplane/internal/postgres"
+	"controlplane/internal/provision/docker"
+	"controlplane/internal/provision/pgcluster"
+)
+
+const tenantStopGrace = 10 * time.Second
+
+// installationFile keeps the installation's id, so that stop and clean know what is ours while the database is down.
+const installationFile = "installation"
+
+func (d *dev) rememberInstallation(ctx context.Context, cfg config.Config) error {
+	pool, err := postgres.Open(ctx, cfg.Platform.URL.Reveal(), postgres.Options{MaxConns: 1})
+	if err != nil {
+		return fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	defer pool.Close()
+	id, err := postgres.InstallationID(ctx, pool)
+	if err != nil {
+		return err
+	}
+	return d.state.writeFile(installationFile, id, 0o600)
+}
+
+// installation returns the id, or "" before the first start has come far enough to make anything.
+func (d *dev) installation() (string, error) {
+	text, err := os.ReadFile(d.state.path(installationFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(text)), err
+}
+
+// engineRuntime is the adapter for what bears our installation's label; nil when there is nothing yet.
+func (d *dev) engineRuntime() (*docker.Runtime, error) {
+	id, err := d.installation()
+	if err != nil || id == "" {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	return docker.New(docker.Options{Host: d.setting("DOCKER_SOCKET_PATH"), Installation: id, Binary: self})
+}
+
+// stopTenants stops every container of the installation; the firewall's rules stay in the kernel.
+func (d *dev) stopTenants(ctx context.Context) error {
+	runtime, err := d.engineRuntime()
+	if err != nil || runtime == nil {
+		return err
+	}
+	objects, err := runtime.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if o.Kind != "container" {
+			continue
+		}
+		d.say("stopping %s", o.Name)
+		if err := runtime.StopContainer(ctx, o.Name, tenantStopGrace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeTenants removes what the installation has on the engine and, on a server that isn't dev's own, its databases and roles.
+func (d *dev) removeTenants(ctx context.Context) error {
+	runtime, err := d.engineRuntime()
+	if err != nil || runtime == nil {
+		return err
+	}
+	objects, err := runtime.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		d.say("removing %s %s", o.Kind, o.Name)
+		switch o.Kind {
+		case "container":
+			err = runtime.RemoveContainer(ctx, o.Name)
+		case "network":
+			err = runtime.RemoveNetwork(ctx, o.Name)
+		default:
+			err = runtime.RemoveVolume(ctx, o.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := runtime.RemoveFirewall(ctx); err != nil {
+		return err
+	}
+	if d.ownCluster() {
+		return nil // the whole server goes
+	}
+	return d.removeDatabases(ctx)
+}
+
+// removeDatabases drops the tenants' and templates' databases on a server that the user brought. The platform database that the
+// user brought is left: only its owner may say what else is in it.
+func (d *dev) removeDatabases(ctx context.Context) error {
+	cfg, err := config.Load(d.environ, config.PartPlatform, config.PartCluster)
+	if err != nil {
+		return err
+	}
+	id, err := d.installation()
+	if err != nil {
+		return err
+	}
+	pool, err := postgres.Open(ctx, cfg.Platform.URL.Reveal(), postgres.Options{MaxConns: 1})
+	if err != nil {
+		return fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	defer pool.Close()
+	cluster, err := pgcluster.New(ctx, clusterOptions(cfg, id, nil))
+	if err != nil {
+		return fmt.Errorf("EXTERNAL_DB_*: %w", err)
+	}
+	defer cluster.Close()
+	const q = `SELECT db_name, 'tenant/' || id FROM tenants UNION ALL SELECT database_name, '' FROM templates`
+	rows, err := pool.Query(ctx, q)
+	if err != nil {
+		return fmt.Errorf("list the databases: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, subject string
+		if err := rows.Scan(&name, &subject); err != nil {
+			return fmt.Errorf("list the databases: %w", err)
+		}
+		d.say("removing database %s", name)
+		if subject == "" {
+			err = cluster.RemoveTemplate(ctx, name)
+		} else {
+			err = cluster.RemoveTenant(ctx, name, subject)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}

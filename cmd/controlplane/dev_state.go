@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/joho/godotenv"
+
+	"controlplane/internal/secrets"
+)
+
+// devState is the folder in which dev keeps what has to outlive a run: secrets that it made up, the image references that the
+// set-up scripts found, and logs.
+type devState struct {
+	dir      string
+	instance string            // tells the containers of two checkouts on one engine apart
+	settings map[string]string // generated once; see generate
+	images   map[string]string // from scripts/images.sh
+}
+
+// openDevState reads the folder, and makes and fills it at the first start.
+func openDevState(dir string) (*devState, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the state folder: %w", err)
+	}
+	s := &devState{dir: abs}
+	if err := os.MkdirAll(s.path("logs"), 0o700); err != nil {
+		return nil, fmt.Errorf("make the state folder: %w", err)
+	}
+	if s.settings, err = readSettings(s.path("dev.env")); err != nil {
+		return nil, err
+	}
+	missing := generate()
+	maps.DeleteFunc(missing, func(name, _ string) bool { return s.settings[name] != "" })
+	if len(missing) > 0 {
+		maps.Copy(s.settings, missing)
+		if err := s.writeSettings(); err != nil {
+			return nil, err
+		}
+	}
+	s.instance = s.settings["DEV_INSTANCE"]
+	if s.images, err = readSettings(s.path("images.env")); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// generate makes up what a real installation configures. Nothing of it is ever the same twice.
+func generate() map[string]string {
+	return map[string]string{
+		"DEV_INSTANCE":          secrets.RandomHex(3),
+		"DEV_PLATFORM_PASSWORD": secrets.RandomPassword(24).Reveal(),
+		"DEV_CLUSTER_PASSWORD":  secrets.RandomPassword(24).Reveal(), // the superuser's; only dev uses it
+		"DEV_ADMIN_PASSWORD":    secrets.RandomPassword(16).Reveal() + "a9A!",
+		"DEV_CUSTOMER_PASSWORD": secrets.RandomPassword(16).Reveal() + "a9A!",
+		"SECRET_KEY":            secrets.RandomHex(32),
+		"DATA_KEY":              secrets.RandomHex(32),
+		"EXTERNAL_DB_PASSWORD":  secrets.RandomPassword(24).Reveal(),
+		"PAYSTACK_SECRET_KEY":   "sk_test_" + secrets.RandomHex(20),
+	}
+}
+
+func (s *devState) path(elem ...string) string {
+	return filepath.Join(append([]string{s.dir}, elem...)...)
+}
+
+// container names one of dev's own containers or volumes.
+func (s *devState) container(role string) string { return "odoo-hosting-" + s.instance + "-" + role }
+
+func (s *devState) writeSettings() error {
+	var b strings.Builder
+	b.WriteString("# Made by \"controlplane dev\"; secret. Delete the folder with \"make clean\".\n")
+	for _, name := range slices.Sorted(maps.Keys(s.settings)) {
+		fmt.Fprintf(&b, "%s=%s\n", name, s.settings[name])
+	}
+	return s.writeFile("dev.env", b.String(), 0o600)
+}
+
+// writeFile replaces a file in one move, so that a crash leaves the old or the new one.
+func (s *devState) writeFile(name, content string, mode fs.FileMode) error {
+	tmp := s.path(name + ".tmp")
+	if err := os.WriteFile(tmp, []byte(content), mode); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := os.Rename(tmp, s.path(name)); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+func readSettings(path string) (map[string]string, error) {
+	settings, err := godotenv.Read(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return map[string]string{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: it isn't a list of NAME=value lines", path)
+	}
+	return settings, nil
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"controlplane/internal/api"
+	"controlplane/internal/billing"
+	"controlplane/internal/billing/paystack"
+	"controlplane/internal/config"
+	"controlplane/internal/ops"
+	"controlplane/internal/postgres"
+	"controlplane/internal/provision"
+	"controlplane/internal/provision/docker"
+	"controlplane/internal/provision/pgcluster"
+	"controlplane/internal/ratelimit"
+)
+
+const (
+	roleAPI    = "api"
+	roleWorker = "worker"
+
+	startupTimeout = 30 * time.Second
+	drainTimeout   = 25 * time.Second
+	sweepInterval  = 10 * time.Minute
+)
+
+var serveParts = []config.Part{config.PartPlatform, config.PartAuth, config.PartSealing, config.PartPayments, config.PartCluster} //nolint:gochecknoglobals // a constant list
+
+func newServeCommand() *cobra.Command {
+	var roles []string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the API and the workers",
+		Long: `Run the API and the workers, or one of them; several may run side by side.
+
+A process with only the api role needs neither the container engine nor the tenants' database server.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, r := range roles {
+				if r != roleAPI && r != roleWorker {
+					return fmt.Errorf("--roles: %q is not a role; there are %s and %s", r, roleAPI, roleWorker)
+				}
+			}
+			parts := serveParts
+			if !slices.Contains(roles, roleWorker) {
+				parts = slices.DeleteFunc(slices.Clone(parts), func(p config.Part) bool { return p == config.PartCluster })
+			}
+			cfg, err := loadConfig(parts...)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg, roles, newLogger(cfg.API.LogLevel, "serve"))
+		},
+	}
+	cmd.Flags().StringSliceVar(&roles, "roles", []string{roleAPI, roleWorker}, "what this process does")
+	return cmd
+}
+
+// platform is everything that serve wires. provision, engine and cluster are nil in a process without the worker role.
+type platform struct {
+	*domain
+	cfg       config.Config
+	log       *slog.Logger
+	ops       *ops.Engine
+	billing   *billing.Service
+	provision *provision.Service
+	engine    *docker.Runtime
+	cluster   *pgcluster.Cluster
+}
+
+// serve runs until ctx ends, then drains.
+func serve(ctx context.Context, cfg config.Config, roles []string, log *slog.Logger) error {
+	p, err := openPlatform(ctx, cfg, roles, log)
+	if err != nil {
+		return err
+	}
+	defer p.pool.Close()
+	g, gctx := errgroup.WithContext(ctx)
+	if slices.Contains(roles, roleWorker) {
+		g.Go(func() error { return p.work(gctx) })
+	}
+	if slices.Contains(roles, roleAPI) {
+		handler, err := p.handler()
+		if err != nil {
+			return err
+		}
+		g.Go(func() error { return api.Serve(gctx, cfg.API.Listen, handler, log, nil) })
+	}
+	return g.Wait()
+}
+
+func openPlatform(ctx context.Context, cfg config.Config, roles []string, log *slog.Logger) (*platform, error) {
+	d, err := openDomain(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	p := &platform{domain: d, cfg: cfg, log: log}
+	if err := p.wire(ctx, slices.Contains(roles, roleWorker)); err != nil {
+		d.pool.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *platform) wire(ctx context.Context, worker bool) error {
+	startup, cancel := context.WithTimeout(ctx, startupTimeout)
+	defer cancel()
+	installation, err := postgres.InstallationID(startup, p.pool)
+	if err != nil {
+		return errors.Join(errors.New("the platform database can't be used; is it up, and has \"controlplane migrate\" run?"), err)
+	}
+	if p.ops, err = ops.New(ops.Deps{Pool: p.pool, Log: p.log}, ops.Options{}); err != nil {
+		return fmt.Errorf("set up the operations engine: %w", err)
+	}
+	if worker {
+		if err := p.wireProvision(startup, installation); err != nil {
+			return err
+		}
+	}
+	gateway, err := paystack.New(paystack.Options{SecretKeys: p.cfg.Paystack.SecretKeys(), BaseURL: p.cfg.Paystack.BaseURL})
+	if err != nil {
+		return fmt.Errorf("set up the payment gateway: %w", err)
+	}
+	p.billing = billing.New(billing.Deps{
+		Pool: p.pool, Tenants: p.tenants, Ops: p.ops, Gateway: gateway, Provisioner: provision.Enqueuer{Ops: p.ops}, Audit: p.audit, Log: p.log,
+	}, billing.Options{CallbackURL: p.cfg.CallbackURL()})
+	p.billing.Register()
+	p.registerSweeps()
+	return nil
+}
+
+func (p *platform) wireProvision(ctx context.Context, installation string) error {
+	binary := p.cfg.Engine.Binary
+	if binary == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
+		binary = self
+	}
+	var err error
+	p.engine, err = docker.New(docker.Options{Host: p.cfg.Engine.Socket, Installation: installation, Binary: binary, Log: p.log})
+	if err != nil {
+		return fmt.Errorf("DOCKER_SOCKET_PATH: %w", err)
+	}
+	p.cluster, err = pgcluster.New(ctx, clusterOptions(p.cfg, installation, p.log))
+	if err != nil {
+		return fmt.Errorf("EXTERNAL_DB_*: %w", err)
+	}
+	c := p.cfg.Cluster
+	p.provision, err = provision.New(provision.Deps{
+		Pool: p.pool, Ops: p.ops, Tenants: p.tenants, Runtime: p.engine, Database: p.cluster, Log: p.log,
+	}, provision.Options{
+		Installation: installation, Image: p.cfg.Engine.OdooImage, Supernet: c.Supernet, DNS: c.DNS,
+		DatabaseHost: c.Host, DatabasePort: c.Port, TenantDatabaseHost: c.TenantHost, SSLMode: c.SSLMode,
+		TenantURL: p.cfg.TenantURL, EdgeURL: p.cfg.EdgeProbeURL(),
+	})
+	if err != nil {
+		return fmt.Errorf("set up provisioning: %w", err)
+	}
+	p.provision.Register()
+	return nil
+}
+
+func clusterOptions(cfg config.Config, installation string, log *slog.Logger) pgcluster.Options {
+	c := cfg.Cluster
+	return pgcluster.Options{
+		Host: c.Host, Port: c.Port, User: c.User, Password: c.Password, Database: c.Database, SSLMode: c.SSLMode, Installation: installation, Log: log,
+	}
+}
+
+// registerSweeps has the leader among the workers throw away what has expired.
+func (p *platform) registerSweeps() {
+	p.ops.Every("expired_sessions", sweepInterval, func(ctx context.Context) error {
+		_, err := p.accounts.DeleteExpired(ctx)
+		return err
+	})
+	limits := ratelimit.New(p.pool)
+	p.ops.Every("stale_rate_limits", sweepInterval, func(ctx context.Context) error {
+		_, err := limits.DeleteStale(ctx)
+		return err
+	})
+}
+
+// work runs the operations engine until ctx ends, and drains it then.
+func (p *platform) work(ctx context.Context) error {
+	if err := p.ops.Start(ctx); err != nil {
+		return fmt.Errorf("start the workers: %w", err)
+	}
+	<-ctx.Done()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := p.ops.Stop(drain); err != nil {
+		p.log.WarnContext(drain, "some work was cut short; it goes on where it was at the next start", "error", err)
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"controlplane/internal/api"
+	"controlplane/internal/postgres"
+	"controlplane/internal/ratelimit"
+	"controlplane/migrations"
+)
+
+// handler wires the API.
+func (p *platform) handler() (http.Handler, error) {
+	return api.New(api.Deps{
+		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Ops: p.ops, Limiter: ratelimit.New(p.pool),
+		Passwords: p.provision, Checks: p.checks(), Log: p.log,
+	}, api.Options{
+		AppName: p.cfg.AppName, Version: version, PublicURL: p.cfg.API.PublicURL, TenantURL: p.cfg.TenantURL,
+		CORSOrigins: p.cfg.CORSOrigins, TrustedProxies: p.cfg.API.TrustedProxies, Docs: api.Docs(p.cfg.DocsAccess()),
+		CleanupToken: p.cfg.Auth.CleanupToken,
+	})
+}
+
+// checks are what /api/ready looks at.
+func (p *platform) checks() []api.Check {
+	checks := []api.Check{
+		{Name: "platform database", Probe: p.pool.Ping},
+		{Name: "migrations", Probe: func(ctx context.Context) error {
+			pending, err := postgres.Pending(ctx, p.pool, migrations.FS)
+			if err == nil && pending > 0 {
+				err = fmt.Errorf("%d migrations are missing", pending)
+			}
+			return err
+		}},
+	}
+	if p.engine != nil {
+		checks = append(checks,
+			api.Check{Name: "container engine", Probe: p.engine.Ping},
+			api.Check{Name: "tenants' database server", Probe: p.cluster.Ping},
+		)
+	}
+	return checks
+}

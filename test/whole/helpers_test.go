@@ -1,0 +1,125 @@
+package whole_test
+
+import (
+	"bufio"
+	"crypto/hmac"
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"controlplane/test/harness"
+)
+
+func mustPort(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	return n
+}
+
+// postWebhook delivers an event signed as the gateway signs.
+func postWebhook(t *testing.T, body string) int {
+	t.Helper()
+	mac := hmac.New(sha512.New, []byte(shared.Setting("PAYSTACK_SECRET_KEY")))
+	mac.Write([]byte(body))
+	return post(t, body, hex.EncodeToString(mac.Sum(nil)))
+}
+
+func postUnsigned(t *testing.T, body string) int {
+	t.Helper()
+	return post(t, body, "")
+}
+
+func post(t *testing.T, body, signature string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, shared.API+"/api/payments/webhook", strings.NewReader(body))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	if signature != "" {
+		req.Header.Set("X-Paystack-Signature", signature)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	return resp.StatusCode
+}
+
+// requireWebSocket opens Odoo's bus through the edge.
+func requireWebSocket(t *testing.T, o *odoo) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(shared.Edge, "http://"), 10*time.Second)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	origin := "http://" + o.host + ":" + harness.Port(strings.TrimPrefix(shared.Edge, "http://"))
+	_, err = fmt.Fprintf(conn, "GET /websocket?version=19.0-2 HTTP/1.1\r\nHost: %s\r\nOrigin: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", strings.TrimPrefix(origin, "http://"), origin)
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+}
+
+// kill sends SIGKILL to the process of the platform that runs the subcommand; dev starts it again.
+func kill(t *testing.T, subcommand string) {
+	t.Helper()
+	pid := processOf(t, subcommand)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// processOf finds the child of our own dev; other platforms on this machine have other parents.
+func processOf(t *testing.T, subcommand string) int {
+	t.Helper()
+	found := 0
+	require.Eventually(t, func() bool {
+		found = findProcess(subcommand)
+		return found != 0
+	}, activeTimeout, tick, "no %s process", subcommand)
+	return found
+}
+
+func findProcess(subcommand string) int {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		args, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil || !strings.Contains(string(args), "\x00"+subcommand+"\x00") {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+		if err != nil {
+			continue
+		}
+		// "pid (comm) state ppid …"; comm may hold blanks, so read from its end.
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		fields := strings.Fields(rest)
+		if len(fields) > 1 && fields[1] == strconv.Itoa(shared.PID()) {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			return pid
+		}
+	}
+	return 0
+}
+
+const (
+	stopSignal     = syscall.SIGSTOP
+	continueSignal = syscall.SIGCONT
+)
+
+func signal(t *testing.T, pid int, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, s); err != nil && s == stopSignal {
+		require.NoError(t, err)
+	}
+}
