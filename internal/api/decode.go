@@ -30,9 +30,17 @@ var (
 	errNotJSONType  = errs.New(errs.Malformed, "unsupported_content_type", "The Content-Type must be application/json.")
 )
 
-// readBody reads at most limit bytes; more is ErrTooLarge.
+// limited bounds a request's body. The server's own writer is told of a body that is too large, so that it closes the connection.
+func limited(w http.ResponseWriter, r *http.Request, limit int64) io.ReadCloser {
+	if rec, ok := w.(*recorder); ok {
+		w = rec.ResponseWriter
+	}
+	return http.MaxBytesReader(w, r.Body, limit)
+}
+
+// readBody reads at most limit bytes; more is errBodyTooLarge.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body, err := io.ReadAll(limited(w, r, limit))
 	return body, bodyError(err)
 }
 

@@ -26,8 +26,10 @@ func TestBindNamesEveryFieldThatIsWrong(t *testing.T) {
 		{`{}`, "name is required."},
 		{`{"name":null}`, "name is required."},
 		{`{"Name":"x"}`, "name is required."},
-		{`{"name":"abcdef","text":"abcdef","secret":"abcdef"}`,
-			"name may have at most 5 characters. secret may have at most 5 characters. text may have at most 5 characters."},
+		{
+			`{"name":"abcdef","text":"abcdef","secret":"abcdef"}`,
+			"name may have at most 5 characters. secret may have at most 5 characters. text may have at most 5 characters.",
+		},
 		{`{"name":"a\u0000"}`, "name may not contain control characters."},
 		{`{"name":"\ud800"}`, "name contains something that isn't a character."},
 	} {

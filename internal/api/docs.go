@@ -105,7 +105,7 @@ func (s *server) docsReader(w http.ResponseWriter, r *http.Request) (accounts.Pr
 	if err != nil {
 		return accounts.Principal{}, err
 	}
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure unless the installation has no TLS at all, as on a developer's machine
 		Name: docsCookie, Value: tokens.Access.Reveal(), Path: "/api/", MaxAge: int(tokens.ExpiresIn.Seconds()),
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: strings.HasPrefix(s.opts.PublicURL, "https://"),
 	})

@@ -68,7 +68,7 @@ func (s *server) multipartValues(w http.ResponseWriter, r *http.Request) (url.Va
 	if err != nil || params["boundary"] == "" {
 		return nil, errBadForm
 	}
-	body := http.MaxBytesReader(w, r.Body, s.opts.MaxBody)
+	body := limited(w, r, s.opts.MaxBody)
 	// The whole body fits in memory by the limit above, so that nothing is ever written to a temporary file.
 	form, err := multipart.NewReader(body, params["boundary"]).ReadForm(s.opts.MaxBody)
 	if err != nil {

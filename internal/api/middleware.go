@@ -82,14 +82,16 @@ func (s *server) accessLog(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
-		defer func() {
-			s.deps.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
-				slog.String("request_id", requestID(r.Context())), slog.String("method", r.Method), slog.String("path", loggedPath(r)),
-				slog.Int("status", rec.status), slog.Int("bytes", rec.bytes), slog.Duration("took", time.Since(start)),
-				slog.String("ip", s.clientIP(r).String()), slog.Int64("account", int64(rec.account)))
-		}()
+		defer s.logAccess(r, rec, start)
 		next.ServeHTTP(rec, r)
 	})
+}
+
+func (s *server) logAccess(r *http.Request, rec *recorder, start time.Time) {
+	s.deps.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
+		slog.String("request_id", requestID(r.Context())), slog.String("method", r.Method), slog.String("path", loggedPath(r)),
+		slog.Int("status", rec.status), slog.Int("bytes", rec.bytes), slog.Duration("took", time.Since(start)),
+		slog.String("ip", s.clientIP(r).String()), slog.Int64("account", int64(rec.account)))
 }
 
 // recoverPanics sends panics down the road of any unknown error. The stack goes to the log, where the error does.

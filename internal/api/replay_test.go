@@ -24,9 +24,14 @@ func (b *bundle) multipartLogin(name string) (token, refresh string) {
 	require.NoError(b.t, form.Close())
 	a := b.do(request{method: http.MethodPost, path: "/api/auth/login", contentType: form.FormDataContentType(), body: body.String()})
 	require.Equal(b.t, http.StatusOK, a.Status, "%s", a.Body)
-	got := a.object()
-	require.Equal(b.t, "bearer", got["token_type"])
-	return got["access_token"].(string), got["refresh_token"].(string)
+	var got struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+		Type    string `json:"token_type"`
+	}
+	a.json(&got)
+	require.Equal(b.t, "bearer", got.Type)
+	return got.Access, got.Refresh
 }
 
 // deliver sends a webhook as the gateway does.
@@ -142,9 +147,15 @@ func TestRegisterTwice(t *testing.T) {
 	require.Equal(t, "User already exists", a.detail())
 	a = b.post("/api/auth/register", "", `{"email":"nonsense","username":"x","password":"weak"}`)
 	require.Equal(t, http.StatusUnprocessableEntity, a.Status)
+	var problem struct {
+		Errors []struct {
+			Field string `json:"field"`
+		} `json:"errors"`
+	}
+	a.json(&problem)
 	var fields []string
-	for _, f := range a.object()["errors"].([]any) {
-		fields = append(fields, f.(map[string]any)["field"].(string))
+	for _, f := range problem.Errors {
+		fields = append(fields, f.Field)
 	}
 	require.ElementsMatch(t, []string{"email", "username", "password"}, fields)
 }
@@ -184,7 +195,7 @@ func TestCredentialsOnceThenReset(t *testing.T) {
 	require.Equal(t, []any{"ada@example.com", "http://acme.localhost:8080"}, []any{first["login"], first["url"]})
 	require.Equal(t, http.StatusGone, b.get("/api/clients/acme/credentials", token).Status)
 
-	a = b.post("/api/clients/acme/reset-admin-password", b.admin("root1"), "")
+	a = b.post("/api/clients/acme/reset-admin-password", b.admin(), "")
 	require.Equal(t, http.StatusOK, a.Status, "%s", a.Body)
 	second := b.get("/api/clients/acme/credentials", token).object()
 	require.NotEqual(t, first["password"], second["password"])
@@ -196,7 +207,7 @@ func TestCredentialsOnceThenReset(t *testing.T) {
 func TestProgressForOwnerAndAdmin(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	token, admin := b.user("ada"), b.admin("root1")
+	token, admin := b.user("ada"), b.admin()
 	b.client(token, "acme")
 	require.Nil(t, b.get("/api/clients/acme", token).object()["progress"])
 	_, err := b.pool.Exec(t.Context(), `INSERT INTO operations (kind, subject, state, step, step_index, attempt, error, error_detail)
@@ -215,17 +226,19 @@ func TestProgressForOwnerAndAdmin(t *testing.T) {
 func TestListPagesAndFilters(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	ada, bob, admin := b.user("ada"), b.user("bob"), b.admin("root1")
+	ada, bob, admin := b.user("ada"), b.user("bob"), b.admin()
 	require.Equal(t, "[]", string(b.get("/api/clients", ada).Body), "a bare array, also when empty")
 	for _, name := range []string{"one", "two", "three"} {
 		b.client(ada, name)
 	}
 	b.client(bob, "four")
 	names := func(a answer) (out []string) {
-		var list []map[string]any
+		var list []struct {
+			Name string `json:"name"`
+		}
 		a.json(&list)
 		for _, c := range list {
-			out = append(out, c["name"].(string))
+			out = append(out, c.Name)
 		}
 		return out
 	}
@@ -329,11 +342,11 @@ func TestInitializeTexts(t *testing.T) {
 		}
 	}
 	var history []struct {
-		Amount float64 `json:"amount"`
-		Cycle  string  `json:"billing_cycle"`
+		Amount int    `json:"amount"`
+		Cycle  string `json:"billing_cycle"`
 	}
 	require.NoError(t, json.Unmarshal(b.get("/api/payments/history", token).Body, &history))
 	for _, p := range history {
-		require.Equal(t, map[string]float64{"monthly": 15000, "annual": 144000}[p.Cycle], p.Amount)
+		require.Equal(t, map[string]int{"monthly": 15000, "annual": 144000}[p.Cycle], p.Amount)
 	}
 }

@@ -56,7 +56,7 @@ func accessTable() []access {
 func TestWhoMayUseWhichRoute(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	tokens := map[string]string{"owner": b.user("owner"), "stranger": b.user("stranger"), "root1": b.admin("root1")}
+	tokens := map[string]string{"owner": b.user("owner"), "stranger": b.user("stranger"), "root1": b.admin()}
 	b.client(tokens["owner"], "acme")
 	reference := b.initialize(tokens["owner"], `{"plan":"basic"}`)
 	for _, route := range accessTable() {

@@ -106,6 +106,14 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 	return b
 }
 
+// routes is the handler as what it is.
+func (b *bundle) routes() chi.Routes {
+	b.t.Helper()
+	routes, ok := b.handler.(chi.Routes)
+	require.True(b.t, ok)
+	return routes
+}
+
 // work starts the operations engine until the test ends.
 func (b *bundle) work() {
 	b.t.Helper()
@@ -294,7 +302,7 @@ func (b *bundle) raw(r request) answer {
 	res := w.Result()
 	defer func() { _ = res.Body.Close() }()
 	a := answer{t: b.t, Status: res.StatusCode, Header: res.Header, Body: w.Body.Bytes()}
-	b.spec.check(b.t, b.handler.(chi.Routes), req, r.body, a)
+	b.spec.check(b.t, b.routes(), req, r.body, a)
 	return a
 }
 
@@ -334,8 +342,9 @@ func adminInput(name string) accounts.RegisterInput {
 }
 
 // admin makes an administrator, as an operator would, and logs in.
-func (b *bundle) admin(name string) (token string) {
+func (b *bundle) admin() (token string) {
 	b.t.Helper()
+	const name = "root1"
 	_, err := b.accounts.CreateAdmin(b.t.Context(), adminInput(name))
 	require.NoError(b.t, err)
 	return b.login(name)
