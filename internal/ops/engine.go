@@ -229,23 +229,3 @@ func (e *Engine) handling(job int64) bool {
 	_, ok := e.working[job]
 	return ok
 }
-
-// quiet passes on only what needs attention: River tells every start, stop and sweep at level Info.
-func quiet(log *slog.Logger) *slog.Logger { return slog.New(&warnings{Handler: log.Handler()}) }
-
-type warnings struct{ slog.Handler }
-
-// Enabled reports whether records of this level are passed on.
-func (w *warnings) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
-}
-
-// WithAttrs keeps the filter.
-func (w *warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &warnings{Handler: w.Handler.WithAttrs(attrs)}
-}
-
-// WithGroup keeps the filter.
-func (w *warnings) WithGroup(name string) slog.Handler {
-	return &warnings{Handler: w.Handler.WithGroup(name)}
-}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -168,4 +170,34 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// mains is what connects a pool to its server, and can be switched off.
+type mains struct {
+	mu    sync.Mutex
+	off   bool
+	conns []net.Conn
+}
+
+func (m *mains) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.off {
+		return nil, syscall.ECONNREFUSED
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err == nil {
+		m.conns = append(m.conns, conn)
+	}
+	return conn, err
+}
+
+func (m *mains) turn(off bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.off = off
+	for _, c := range m.conns {
+		_ = c.Close()
+	}
+	m.conns = nil
 }
