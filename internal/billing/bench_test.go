@@ -3,6 +3,7 @@ package billing_test
 import (
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -39,5 +40,24 @@ func BenchmarkWebhook(b *testing.B) {
 		began := time.Now()
 		w.eventually(func() bool { return w.count(`payment_events WHERE applied_at IS NULL`) == 0 })
 		b.ReportMetric(time.Since(began).Seconds(), "behind-s")
+	}
+}
+
+// BenchmarkPaid is the time from a delivered webhook until provisioning is enqueued, one purchase after the other.
+func BenchmarkPaid(b *testing.B) {
+	w := setup(b)
+	w.dropWebhooks()
+	p := w.account("ada")
+	for i := range b.N {
+		b.StopTimer()
+		payment := w.checkout(p, w.client(p, fmt.Sprintf("client%d", i), "basic"))
+		require.NoError(b, w.sim.Pay(payment.Reference, ""))
+		body := w.sim.Deliveries()[i].Body
+		signature := w.sim.Sign("test", body)
+		b.StartTimer()
+		require.Equal(b, http.StatusOK, w.deliver(body, signature))
+		for w.count(`tenants WHERE id = $1 AND state = 'provisioning'`, payment.TenantID) == 0 {
+			runtime.Gosched()
+		}
 	}
 }

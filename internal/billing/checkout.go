@@ -44,12 +44,14 @@ func (s *Service) Initialize(ctx context.Context, p accounts.Principal, ip netip
 	if err != nil {
 		return Payment{}, err
 	}
+	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout) // for all tries together
+	defer cancel()
 	for range 3 { // a reference that the gateway knows although we don't is replaced; 48 random bits make that rare
 		payment, err := s.open(ctx, p, ip, tenant, plan, cycle)
 		if err != nil {
 			return Payment{}, err
 		}
-		payment, err = s.initialize(ctx, payment)
+		payment, err = s.initialize(call, payment)
 		if !errors.Is(err, ErrDuplicateReference) {
 			return payment, err
 		}
@@ -152,9 +154,7 @@ func newReference() string { return "ODOO-" + strings.ToUpper(secrets.RandomHex(
 
 // initialize tells the gateway about a committed payment. Whatever the outcome, the row ends in a state that the poller finishes.
 func (s *Service) initialize(ctx context.Context, payment Payment) (Payment, error) {
-	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)
-	defer cancel()
-	checkout, err := s.deps.Gateway.Initialize(call, InitializeRequest{
+	checkout, err := s.deps.Gateway.Initialize(ctx, InitializeRequest{
 		Reference: payment.Reference, Email: payment.Email, AmountKobo: payment.AmountKobo, Currency: payment.Currency,
 		CallbackURL: s.opts.CallbackURL,
 		Metadata: Metadata{
@@ -162,7 +162,7 @@ func (s *Service) initialize(ctx context.Context, payment Payment) (Payment, err
 			BillingCycle: payment.BillingCycle,
 		},
 	})
-	// What the gateway did has to be written down even if the user has gone.
+	// What the gateway did has to be written down even if the user has gone or the time is up.
 	keep, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer stop()
 	if err != nil {

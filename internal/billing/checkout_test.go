@@ -1,7 +1,6 @@
 package billing_test
 
 import (
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +21,7 @@ func TestInitialize(t *testing.T) {
 	client := b.client(p, "acme", "business")
 	got, err := b.Initialize(t.Context(), p, b.ip, billing.InitializeInput{PlanID: "business", BillingCycle: "annual", ClientName: "acme"})
 	require.NoError(t, err)
-	require.Regexp(t, regexp.MustCompile(`^ODOO-[0-9A-F]{12}$`), got.Reference)
+	require.Regexp(t, `^ODOO-[0-9A-F]{12}$`, got.Reference)
 	require.Contains(t, got.AuthorizationURL, "/checkout/")
 	require.Equal(t, int64(43_200_000), got.AmountKobo)
 	require.Equal(t, billing.StatusPending, got.Status)

@@ -34,7 +34,7 @@ type Deps struct {
 // Options are what the installation decides. Zero values mean the defaults below.
 type Options struct {
 	CallbackURL    string        // absolute, without query: where the browser goes after paying
-	GatewayTimeout time.Duration // for one call by a waiting user, default 15 s
+	GatewayTimeout time.Duration // how long a user waits for the gateway at most, default 12 s
 	CloseAfter     time.Duration // how long an unpaid reference is looked at, default 72 h
 	PollInterval   time.Duration // default 5 s
 	PollBatch      int           // references per look, default 20
@@ -51,7 +51,7 @@ func New(deps Deps, opts Options) *Service {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	opts.GatewayTimeout = cmp.Or(opts.GatewayTimeout, 15*time.Second)
+	opts.GatewayTimeout = cmp.Or(opts.GatewayTimeout, 12*time.Second)
 	opts.CloseAfter = cmp.Or(opts.CloseAfter, 72*time.Hour)
 	opts.PollInterval = cmp.Or(opts.PollInterval, 5*time.Second)
 	opts.PollBatch = cmp.Or(opts.PollBatch, 20)

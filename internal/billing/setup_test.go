@@ -84,23 +84,23 @@ func (g *gateway) breakDown(err error) {
 	g.down = err
 }
 
-func setup(t testing.TB) *bundle {
-	t.Helper()
-	b := setupIdle(t)
-	require.NoError(t, b.ops.Start(t.Context()))
-	t.Cleanup(func() {
+func setup(tb testing.TB) *bundle {
+	tb.Helper()
+	b := setupIdle(tb)
+	require.NoError(tb, b.ops.Start(tb.Context()))
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		require.NoError(t, b.ops.Stop(ctx))
+		require.NoError(tb, b.ops.Stop(ctx))
 	})
 	return b
 }
 
 // setupIdle is setup with nobody working on the queue.
-func setupIdle(t testing.TB) *bundle {
-	t.Helper()
+func setupIdle(tb testing.TB) *bundle {
+	tb.Helper()
 	b := &bundle{
-		t: t, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), pool: pgtest.New(t),
+		t: tb, log: slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), pool: pgtest.New(tb),
 		ip: netip.MustParseAddr("192.0.2.7"), now: time.Now().UTC().Truncate(time.Microsecond),
 	}
 	b.startSimulator()

@@ -31,7 +31,7 @@ func (e *apiError) Unwrap() error { return e.cause }
 
 // Is classes the error for billing: a 4xx is a definite no, everything else leaves the outcome open.
 func (e *apiError) Is(target error) bool {
-	switch target { //nolint:errorlint // sentinels by identity, as errors.Is asks for
+	switch target {
 	case billing.ErrTransactionNotFound:
 		return e.notFound()
 	case billing.ErrDuplicateReference:

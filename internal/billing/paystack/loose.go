@@ -26,9 +26,7 @@ func (n *looseInt) UnmarshalJSON(text []byte) error {
 	s := strings.TrimSpace(string(text))
 	if strings.HasPrefix(s, `"`) {
 		var inner string
-		if json.Unmarshal(text, &inner) != nil {
-			return nil
-		}
+		_ = json.Unmarshal(text, &inner) // the decoder has checked the syntax
 		s = strings.TrimSpace(inner)
 	}
 	if v, err := strconv.ParseInt(s, 10, 64); err == nil {
@@ -104,9 +102,7 @@ type looseTime struct{ at *time.Time }
 func (t *looseTime) UnmarshalJSON(text []byte) error {
 	t.at = nil
 	var s string
-	if json.Unmarshal(text, &s) != nil {
-		return nil
-	}
+	_ = json.Unmarshal(text, &s) // not text: no layout fits
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05"} {
 		at, err := time.Parse(layout, strings.TrimSpace(s))
 		if err == nil && at.Year() >= 2000 && at.Year() < 3000 {

@@ -77,8 +77,9 @@ func TestFetchAndVerify_UnknownOnes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.open(t, "R1", nil)
-	id := int64(b.verify(t, "R1").field(t, "id").(float64)) //nolint:forcetypeassert // JSON numbers are float64
-	require.Equal(t, "R1", b.call(t, http.MethodGet, fmt.Sprintf("/transaction/%d", id), testKey, nil).field(t, "reference"))
+	id, ok := b.verify(t, "R1").field(t, "id").(float64)
+	require.True(t, ok)
+	require.Equal(t, "R1", b.call(t, http.MethodGet, fmt.Sprintf("/transaction/%.0f", id), testKey, nil).field(t, "reference"))
 	require.Equal(t, http.StatusNotFound, b.call(t, http.MethodGet, "/transaction/1", testKey, nil).HTTP)
 	require.Equal(t, "Transaction ID should be numeric.", b.call(t, http.MethodGet, "/transaction/verify/", testKey, nil).Message)
 	require.Equal(t, http.StatusNotFound, b.call(t, http.MethodGet, "/nothing", testKey, nil).HTTP)
@@ -120,7 +121,7 @@ func TestMetadata_Trap(t *testing.T) {
 	b.open(t, "none", nil)
 	require.Equal(t, map[string]any{"user_id": float64(42)}, b.verify(t, "stringified").field(t, "metadata"))
 	require.Equal(t, map[string]any{"user_id": "42"}, b.verify(t, "object").field(t, "metadata"))
-	require.Equal(t, "", b.verify(t, "none").field(t, "metadata"))
+	require.Empty(t, b.verify(t, "none").field(t, "metadata"))
 }
 
 func TestSeed_MakesRunsRepeat(t *testing.T) {

@@ -127,7 +127,7 @@ func (s *Simulator) postCheckout(w http.ResponseWriter, r *http.Request) {
 	if paid && s.take(WebhookBeforeRedirect, "") != nil {
 		_ = s.Settle(r.Context()) // the browser gave up: nothing to wait for
 	}
-	http.Redirect(w, r, target, http.StatusSeeOther)
+	http.Redirect(w, r, target, http.StatusSeeOther) //nolint:gosec // Paystack sends the browser wherever the merchant said at initialize
 }
 
 // checkoutStep returns where the browser goes next, and whether this step paid.
