@@ -1,0 +1,3 @@
+# install.sh APPS: Odoo's own installation, then the assets. Nothing secret is on a command line: odoo.conf has it all.
+odoo --no-http --stop-after-init --init "$1"
+odoo shell --no-http </etc/odoo/warm.py
