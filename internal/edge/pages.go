@@ -52,22 +52,30 @@ type page struct {
 var texts = map[pageID]page{ //nolint:gochecknoglobals // a constant table
 	pageStarting: {503, "One moment", "This server has just been started and isn't ready yet.", 2, 2},
 	pageUnknown:  {404, "Nothing here", "There is no Odoo at this address. Check the spelling of its name.", 0, 0},
-	pageMisdirected: {421, "Not our address",
-		"This server isn't responsible for the address that you asked for.", 0, 0},
+	pageMisdirected: {
+		421, "Not our address",
+		"This server isn't responsible for the address that you asked for.", 0, 0,
+	},
 	pageNotFound:    {404, "Not found", "This page doesn't exist.", 0, 0},
 	pageBadRequest:  {400, "Bad request", "This request can't be understood.", 0, 0},
 	pageUnsupported: {415, "Unsupported encoding", "JSON-RPC calls must be plain UTF-8, without content encoding.", 0, 0},
 	pageTooLarge:    {413, "Too large", "What you sent is larger than this server takes.", 0, 0},
-	pageNotAnswering: {503, "Odoo isn't answering",
-		"This Odoo is there but doesn't answer right now. It may be restarting; please try again in a moment.", 5, 5},
+	pageNotAnswering: {
+		503, "Odoo isn't answering",
+		"This Odoo is there but doesn't answer right now. It may be restarting; please try again in a moment.", 5, 5,
+	},
 	pagePending: {402, "Waiting for payment", "This Odoo has been reserved and starts as soon as it is paid for.", 0, 0},
-	pageProvisioning: {503, "Your Odoo is being prepared",
-		"This takes a few seconds. The page comes back by itself when it is ready.", 2, 2},
+	pageProvisioning: {
+		503, "Your Odoo is being prepared",
+		"This takes a few seconds. The page comes back by itself when it is ready.", 2, 2,
+	},
 	pageSuspended:   {503, "Suspended", "This Odoo has been suspended. Nothing is lost; its owner can find out more in their account.", 3600, 0},
 	pageSleeping:    {503, "Waking up", "This Odoo was asleep and is being woken. The page comes back by itself.", 5, 5},
 	pageMaintenance: {503, "Maintenance", "This Odoo is being maintained and will be back soon.", 60, 30},
-	pageFailed: {503, "Something went wrong",
-		"This Odoo couldn't be started. Our staff know and are looking after it; its payment isn't lost.", 600, 0},
+	pageFailed: {
+		503, "Something went wrong",
+		"This Odoo couldn't be started. Our staff know and are looking after it; its payment isn't lost.", 600, 0,
+	},
 	pageScheduled: {503, "Going to be deleted", "This Odoo has been switched off and is going to be deleted. Its owner can still cancel that.", 3600, 0},
 	pageGone:      {410, "Deleted", "This Odoo has been deleted.", 0, 0},
 }

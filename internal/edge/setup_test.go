@@ -6,13 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,14 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/edge"
-	"controlplane/internal/postgres"
 	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
 
 // oneAtATime lets the tests of this package take turns: Caddy's configuration is global to the process.
-var oneAtATime sync.Mutex
+var oneAtATime sync.Mutex //nolint:gochecknoglobals // see above
 
 // bundle is a running edge in front of a real database.
 type bundle struct {
@@ -68,8 +63,15 @@ func setup(t *testing.T, change ...func(*edge.Options)) *bundle {
 	return b
 }
 
-// start runs the edge until the test, or stop, ends it. It returns when the edge answers.
-func (b *bundle) start() *bundle {
+// start runs the edge until the test, or stop, ends it. It returns when the edge has a table and answers.
+func (b *bundle) start() {
+	b.t.Helper()
+	b.run()
+	eventually(b.t, "the edge answers", func() bool { return b.edge.Status().Loaded && b.listens() })
+}
+
+// run is start without waiting.
+func (b *bundle) run() {
 	b.t.Helper()
 	e, err := edge.New(b.opts)
 	require.NoError(b.t, err)
@@ -81,14 +83,11 @@ func (b *bundle) start() *bundle {
 		assert.NoError(b.t, <-done)
 	})
 	b.t.Cleanup(b.stop)
-	eventually(b.t, "the edge answers", func() bool {
-		conn, err := net.Dial("tcp", b.opts.Listen)
-		if err != nil {
-			return false
-		}
-		return conn.Close() == nil && e.Status().Loaded
-	})
-	return b
+}
+
+func (b *bundle) listens() bool {
+	conn, err := net.Dial("tcp", b.opts.Listen)
+	return err == nil && conn.Close() == nil
 }
 
 // tenant inserts a tenant in a state, at the upstream if there is one.
@@ -131,26 +130,31 @@ func (b *bundle) request(method, url string, body io.Reader, headers ...string) 
 	return r
 }
 
-// do sends a request and returns the answer with its body read.
-func (b *bundle) do(r *http.Request) (*http.Response, string) {
+// answer is a response that has been read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (b *bundle) do(r *http.Request) answer {
 	b.t.Helper()
 	res, err := b.client.Do(r)
 	require.NoError(b.t, err)
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
 	require.NoError(b.t, err)
-	return res, string(body)
+	return answer{status: res.StatusCode, header: res.Header, body: string(body)}
 }
 
-func (b *bundle) get(url string, headers ...string) (*http.Response, string) {
+func (b *bundle) get(url string, headers ...string) answer {
 	b.t.Helper()
 	return b.do(b.request(http.MethodGet, url, nil, headers...))
 }
 
 func (b *bundle) status(url string) int {
 	b.t.Helper()
-	res, _ := b.get(url)
-	return res.StatusCode
+	return b.get(url).status
 }
 
 // raw sends bytes as they are and returns the answer's status line and everything after it.
@@ -164,108 +168,6 @@ func (b *bundle) raw(text string) string {
 	require.NoError(b.t, err)
 	answer, _ := io.ReadAll(conn) // a reset after the answer is fine
 	return string(answer)
-}
-
-// upstream stands for a tenant's Odoo: one server for pages, one for events.
-type upstream struct {
-	address             netip.Addr
-	httpPort, eventPort int
-	requests            atomic.Int64
-}
-
-// newUpstream serves pages with handler, and events with events (nil: the same).
-func newUpstream(t *testing.T, handler, events http.Handler) *upstream {
-	t.Helper()
-	up := &upstream{address: netip.MustParseAddr("127.0.0.1")}
-	if events == nil {
-		events = handler
-	}
-	serve := func(h http.Handler) int {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			up.requests.Add(1)
-			h.ServeHTTP(w, r)
-		}))
-		t.Cleanup(server.Close)
-		_, port, err := net.SplitHostPort(server.Listener.Addr().String())
-		require.NoError(t, err)
-		n, err := strconv.Atoi(port)
-		require.NoError(t, err)
-		return n
-	}
-	up.httpPort, up.eventPort = serve(handler), serve(events)
-	return up
-}
-
-func says(text string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		_, _ = io.WriteString(w, text)
-	})
-}
-
-// relay stands between the edge and PostgreSQL and can be cut.
-type relay struct {
-	t      *testing.T
-	listen string
-	to     string
-	mu     sync.Mutex
-	l      net.Listener
-	conns  []net.Conn
-}
-
-// viaRelay makes the edge reach the database through a relay.
-func viaRelay(t *testing.T) (*relay, func(*edge.Options)) {
-	t.Helper()
-	r := &relay{t: t, listen: freeAddress(t)}
-	return r, func(o *edge.Options) {
-		config := o.Pool.Config().ConnConfig
-		r.to = net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
-		url := "postgres://" + config.User + ":" + config.Password + "@" + r.listen + "/" + config.Database + "?sslmode=disable"
-		pool, err := postgres.Open(t.Context(), url, postgres.Options{MaxConns: 2, ConnectTimeout: time.Second})
-		require.NoError(t, err)
-		t.Cleanup(pool.Close)
-		o.Pool = pool
-		r.restore()
-		t.Cleanup(r.cut)
-	}
-}
-
-func (r *relay) restore() {
-	l, err := net.Listen("tcp", r.listen)
-	require.NoError(r.t, err)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.l = l
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", r.to)
-			if err != nil {
-				_ = in.Close()
-				continue
-			}
-			r.mu.Lock()
-			r.conns = append(r.conns, in, out)
-			r.mu.Unlock()
-			go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
-			go func() { _, _ = io.Copy(in, out); _ = in.Close() }()
-		}
-	}()
-}
-
-func (r *relay) cut() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.l != nil {
-		_ = r.l.Close()
-	}
-	for _, c := range r.conns {
-		_ = c.Close()
-	}
-	r.l, r.conns = nil, nil
 }
 
 // logBuffer collects the log for looking at it.

@@ -32,7 +32,9 @@ var nameShape = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$`)
 
 // reservedNames can't be a client's: words of our API and front end's routes, hosts that a platform needs sooner or later, names
 // that mail and DNS give a meaning to, PostgreSQL's own databases and roles, and what would pass for us in a phishing mail.
-var reservedNames = wordSet(`
+var reservedNames = wordSet(reservedWords) //nolint:gochecknoglobals // a constant table
+
+const reservedWords = `
 	www www1 www2 web api api-docs admin administrator root sysadmin superuser operator stats status pending new health ready live
 	backup backups monitor monitoring metrics grafana prometheus alertmanager cleanup system internal private local localhost
 	localdomain postgres postgresql template0 template1 pgbouncer redis database db mysql odoo odoo-db odoo-admin master demo-admin
@@ -43,7 +45,7 @@ var reservedNames = wordSet(`
 	cdn static assets media images img files download downloads upload uploads app apps dashboard console panel portal
 	dev staging test testing prod production beta ci git registry docker
 	server node client clients tenant tenants user users domain domains schedules operations webhook webhooks callback
-	well-known xmlrpc jsonrpc websocket longpolling null undefined none true false`) //nolint:gochecknoglobals // a constant table
+	well-known xmlrpc jsonrpc websocket longpolling null undefined none true false`
 
 func wordSet(words string) map[string]bool {
 	set := map[string]bool{}
