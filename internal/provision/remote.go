@@ -85,6 +85,9 @@ func (r *Remote) ResetAdminPassword(ctx context.Context, t tenants.Tenant) (secr
 		case <-tick.C:
 		}
 		now, err := r.ops.Get(ctx, op.ID)
+		if ctx.Err() != nil {
+			return "", ErrResetPending.WithCause(ctx.Err())
+		}
 		if err != nil {
 			return "", err
 		}

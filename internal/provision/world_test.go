@@ -3,7 +3,6 @@ package provision_test
 import (
 	"context"
 	"errors"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -35,13 +34,11 @@ type world struct {
 	volumes    map[string]map[string]string // volume → path → content
 	roles      map[string]string            // role → subject
 	databases  map[string]*databaseState
-	odoo       *httptest.Server // what answers for every Odoo
 }
 
 type containerState struct {
 	provision.Container
 	running bool
-	runs    int
 }
 
 type databaseState struct {

@@ -1,0 +1,278 @@
+package provision_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/ops"
+	"controlplane/internal/ops/opstest"
+	"controlplane/internal/provision"
+	"controlplane/internal/secrets"
+	"controlplane/internal/tenants"
+)
+
+// scene is a paid tenant and a ready template, made anew for each run of its workflow.
+type scene struct {
+	*bundle
+	world  *world
+	tenant tenants.Tenant
+	input  map[string]any
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	b, w := setup(t)
+	s := &scene{bundle: b, world: w, tenant: b.paid(t, "acme", "business")}
+	s.input = map[string]any{"tenant_id": s.tenant.ID}
+	return s
+}
+
+// build makes the world as it is before the operation.
+func (s *scene) build(t *testing.T) ops.Workflow {
+	t.Helper()
+	s.world = newWorld()
+	s.Service = s.service(t, s.ops, s.world, s.world)
+	s.ProbeThrough(s.world, time.Second)
+	s.Stock("stocked-password", "$pbkdf2-sha512$stocked")
+	for _, sql := range []string{
+		"DELETE FROM tenant_secrets", "DELETE FROM tenant_subnets", "DELETE FROM templates",
+		"UPDATE tenants SET state = 'provisioning', failure = NULL, address = NULL, activated_at = NULL",
+	} {
+		_, err := s.pool.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	s.readyTemplate(t)
+	return s.ProvisionWorkflow()
+}
+
+func (s *scene) readyTemplate(t *testing.T) {
+	t.Helper()
+	plan, err := s.tenants.Plan(t.Context(), "business")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), `INSERT INTO templates (image_id, apps_key, apps, database_name, volume_name, state, ready_at)
+		VALUES ('sha256:0123', $1, $2, 'odootmpl_test', 'odootmpl_test_data', 'ready', now())`, provision.AppsKey(plan.Apps), plan.Apps)
+	require.NoError(t, err)
+	s.world.databases["odootmpl_test"] = &databaseState{owner: "control", sealed: true}
+	s.world.volumes["odootmpl_test_data"] = map[string]string{"/var/lib/odoo/filestore/odootmpl_test": "attachments"}
+}
+
+// check wants the one whole tenant and nothing else.
+func (s *scene) check(t *testing.T) {
+	t.Helper()
+	tenant, err := s.tenants.ByID(t.Context(), s.tenant.ID)
+	require.NoError(t, err)
+	require.Equal(t, tenants.Active, tenant.State)
+	require.Equal(t, "10.99.0.66", tenant.Address, "the second host of the fifth subnet")
+	require.Equal(t, 8072, tenant.EventPort)
+	known, err := s.tenants.Secrets(t.Context(), tenant.ID)
+	require.NoError(t, err)
+	require.Equal(t, "stocked-password", known.AdminPassword.Reveal())
+
+	database := s.world.databases["odoo_acme"]
+	require.Equal(t, "odoo_acme", database.owner)
+	require.Equal(t, 1, database.identities)
+	require.Equal(t, provision.Identity{
+		Login: "acme@example.test", PasswordHash: "$pbkdf2-sha512$stocked", BaseURL: "http://acme.example.test:8080", CompanyName: "acme",
+	}, database.identity)
+	container := s.world.containers["odoo_acme"]
+	require.True(t, container.running)
+	require.Equal(t, []string{"env", "odoo"}, container.Command)
+	require.Empty(t, container.Environment)
+	require.True(t, container.Restart)
+	require.Equal(t, tenant.ID.String(), container.Labels["com.odoo-cloud.client"])
+	require.Contains(t, s.world.volumes["odoo_acme_config"]["/etc/odoo/odoo.conf"], "db_password = "+known.DBPassword.Reveal()+"\n")
+	require.Contains(t, s.world.volumes["odoo_acme_config"]["/etc/odoo/odoo.conf"], "db_host = 10.99.0.65\n", "loopback is the gateway's address for a tenant")
+	require.Equal(t, "attachments", s.world.volumes["odoo_acme_data"]["/var/lib/odoo/filestore/odoo_acme"])
+	require.Len(t, s.world.networks, 1)
+	require.Len(t, s.world.containers, 2, "the tenant's and the template's")
+	require.NotZero(t, s.world.calls["EnsureFirewall"])
+}
+
+func TestProvisioning_EachStepTwice(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	opstest.Repeat(t, s.pool, s.build, s.input, s.tenant.ID.Subject(), s.check)
+}
+
+func TestProvisioning_AFailureAtEachStep(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	opstest.FailEach(t, s.pool, s.build, s.input, s.tenant.ID.Subject(), s.check)
+}
+
+func TestProvisioning_ACrashAfterEachStep(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	opstest.CrashEach(t, s.pool, s.build, s.input, s.tenant.ID.Subject(), s.check)
+}
+
+// run lets the operation end in some way, with the given methods of the world failing.
+func (s *scene) run(t *testing.T, failing map[string]error) ops.Operation {
+	t.Helper()
+	workflow := s.build(t)
+	for method, err := range failing {
+		s.world.fail(method, err)
+	}
+	engine := opstest.Start(t, s.pool, workflow, s.ResetWorkflow())
+	var op ops.Operation
+	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
+		op, err = engine.EnqueueTx(t.Context(), tx, provision.ProvisionKind, s.tenant.ID.Subject(), s.input)
+		return err
+	}))
+	want := ops.Done
+	if len(failing) > 0 {
+		want = ops.Held
+	}
+	return opstest.Wait(t, engine, op.ID, want)
+}
+
+func TestProvisioning_GivingUpHoldsAndFailsTheTenant(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	op := s.run(t, map[string]error{"StartContainer": errors.New("no space left on device")})
+	require.Equal(t, "start", op.Step)
+	require.Equal(t, ops.DefaultMaxAttempts, op.Attempt)
+	require.Contains(t, op.ErrorDetail, "no space left on device")
+	tenant, err := s.tenants.ByID(t.Context(), s.tenant.ID)
+	require.NoError(t, err)
+	require.Equal(t, tenants.Failed, tenant.State)
+	require.NotContains(t, tenant.Failure, "no space left on device", "details are for admins")
+	require.NotEmpty(t, tenant.Failure)
+	require.Contains(t, s.world.databases, "odoo_acme", "nothing that was paid for is unwound")
+}
+
+func TestProvisioning_AForeignObjectHoldsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	op := s.run(t, map[string]error{"EnsureTenant": provision.ErrForeign.WithCause(errors.New("role odoo_acme is not ours"))})
+	require.Equal(t, 1, op.Attempt)
+	require.Equal(t, provision.ErrForeign.Message, op.Error)
+	require.NotContains(t, s.world.databases, "odoo_acme")
+}
+
+func TestProvisioning_AnOdooThatNeverAnswersIsHeld(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	workflow := s.build(t)
+	workflow.MaxAttempts = 1
+	s.ProbeThrough(roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }), 50*time.Millisecond)
+	engine := opstest.Start(t, s.pool, workflow)
+	var op ops.Operation
+	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
+		op, err = engine.EnqueueTx(t.Context(), tx, provision.ProvisionKind, s.tenant.ID.Subject(), s.input)
+		return err
+	}))
+	op = opstest.Wait(t, engine, op.ID, ops.Held)
+	require.Equal(t, provision.ErrNotReady.Message, op.Error)
+	require.Contains(t, op.ErrorDetail, "connection refused")
+}
+
+func TestProvisioning_ADeletedTenantIsNotMade(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	workflow := s.build(t)
+	_, err := s.pool.Exec(t.Context(), "UPDATE tenants SET state = 'scheduled_for_deletion'")
+	require.NoError(t, err)
+	engine := opstest.Start(t, s.pool, workflow)
+	var op ops.Operation
+	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
+		op, err = engine.EnqueueTx(t.Context(), tx, provision.ProvisionKind, s.tenant.ID.Subject(), s.input)
+		return err
+	}))
+	op = opstest.Wait(t, engine, op.ID, ops.Held)
+	require.Equal(t, 1, op.Attempt)
+	require.Empty(t, s.world.containers)
+}
+
+func TestTeardownLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.run(t, nil)
+	for range 2 {
+		require.NoError(t, s.Teardown(t.Context(), s.tenant))
+	}
+	require.Empty(t, s.world.networks)
+	require.NotContains(t, s.world.containers, "odoo_acme")
+	require.NotContains(t, s.world.databases, "odoo_acme")
+	for volume := range s.world.volumes {
+		require.True(t, strings.HasPrefix(volume, "odootmpl_"), volume)
+	}
+	var resting int
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM tenant_subnets WHERE tenant_id IS NULL").Scan(&resting))
+	require.Equal(t, 1, resting)
+}
+
+func TestTeardownGoesOnAfterAFailure(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.run(t, nil)
+	for _, method := range []string{"StopContainer", "RemoveContainer", "RemoveVolume", "RemoveTenant"} {
+		s.world.fail(method, errors.New("trouble"))
+		require.Error(t, s.Teardown(t.Context(), s.tenant), method)
+		s.world.fail(method, nil)
+	}
+	require.NoError(t, s.Teardown(t.Context(), s.tenant))
+	require.NotContains(t, s.world.databases, "odoo_acme")
+}
+
+func TestResetAdminPassword(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	_, err := s.ResetAdminPassword(t.Context(), s.tenant)
+	require.ErrorIs(t, err, provision.ErrNotRunning)
+	s.run(t, nil)
+	tenant, err := s.tenants.ByID(t.Context(), s.tenant.ID)
+	require.NoError(t, err)
+	password, err := s.ResetAdminPassword(t.Context(), tenant)
+	require.NoError(t, err)
+	known, err := s.tenants.Secrets(t.Context(), tenant.ID)
+	require.NoError(t, err)
+	require.Equal(t, password, known.AdminPassword)
+	require.True(t, strings.HasPrefix(s.world.databases["odoo_acme"].identity.PasswordHash, "$pbkdf2-sha512$600000$"))
+}
+
+func TestRemoteResetIsDoneByAWorker(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.run(t, nil)
+	tenant, err := s.tenants.ByID(t.Context(), s.tenant.ID)
+	require.NoError(t, err)
+	remote := provision.NewRemote(s.pool, s.ops, s.tenants)
+	password, err := remote.ResetAdminPassword(t.Context(), tenant)
+	require.NoError(t, err)
+	require.NotEmpty(t, password)
+	require.NotEqual(t, secrets.Secret("stocked-password"), password)
+
+	s.world.fail("SetAdminPassword", provision.ErrNoAdmin)
+	_, err = remote.ResetAdminPassword(t.Context(), tenant)
+	require.ErrorIs(t, err, provision.ErrResetFailed)
+	require.ErrorContains(t, err, "password_reset_failed")
+	op, err := s.ops.Latest(t.Context(), tenant.ID.Subject())
+	require.NoError(t, err)
+	require.Equal(t, ops.Abandoned, op.State, "a held one would stand in the way of everything else")
+}
+
+// RoundTrip answers a probe as the tenants' Odoos would: when one's container is running and its database is its own.
+func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.containers {
+		if c.Address.String() == req.URL.Hostname() && c.running {
+			recorder := httptest.NewRecorder()
+			recorder.WriteHeader(http.StatusOK)
+			return recorder.Result(), nil
+		}
+	}
+	return nil, errors.New("connection refused")
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
