@@ -25,6 +25,7 @@ quietly() {
 	# In a session of its own, so that Ctrl-C can end all of it: a background job of a script ignores the signal otherwise.
 	setsid "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
+	# shellcheck disable=SC2064 # the number as it is now
 	trap "kill -- -$pid 2>/dev/null; exit 130" INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 1

@@ -6,14 +6,16 @@ set -euo pipefail
 CONFIG=${ODOO_RC:-/etc/odoo/odoo.conf}
 WAIT_SECONDS=30
 
-# configured NAME prints the value that the configuration file gives an option; fails when it gives none.
+# configured NAME prints the value that the configuration file gives an option; fails when it gives none, for which Odoo writes False.
 configured() {
 	local line
 	[[ -r $CONFIG ]] || return 1
 	line=$(grep -E "^[[:space:]]*$1[[:space:]]*=" "$CONFIG" | tail -n 1) || return 1
 	line=${line#*=}
 	line=${line#"${line%%[![:space:]]*}"}
-	printf '%s' "${line%"${line##*[![:space:]]}"}"
+	line=${line%"${line##*[![:space:]]}"}
+	[[ -n $line && $line != False ]] || return 1
+	printf '%s' "$line"
 }
 
 # choose OPTION VARIABLE VALUE exports VARIABLE for libpq, unless the configuration file has the option and so decides itself.
