@@ -86,6 +86,13 @@ func (d *dev) removeTenants(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The firewall goes while no tenant runs, and before its guard, which would put it back.
+	if err := d.stopTenants(ctx); err != nil {
+		return err
+	}
+	if err := runtime.RemoveFirewall(ctx); err != nil {
+		return err
+	}
 	for _, o := range objects {
 		d.say("removing %s %s", o.Kind, o.Name)
 		switch o.Kind {
@@ -99,9 +106,6 @@ func (d *dev) removeTenants(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-	}
-	if err := runtime.RemoveFirewall(ctx); err != nil {
-		return err
 	}
 	if d.ownCluster() {
 		return nil // the whole server goes

@@ -25,7 +25,7 @@ var walkthroughText string
 // greet waits until everything answers, shows how the templates come along, and prints addresses, credentials and the walk-through.
 func (d *dev) greet(ctx context.Context, cfg config.Config) error {
 	d.say("API, worker, edge and payment simulator")
-	if err := waitFor(ctx, cfg.API.PublicURL+"/api/ready", childReadyTimeout); err != nil {
+	if err := waitFor(ctx, "http://"+loopback(cfg.API.Listen)+"/api/ready", childReadyTimeout); err != nil {
 		return err
 	}
 	pool, err := postgres.Open(ctx, cfg.Platform.URL.Reveal(), postgres.Options{MaxConns: 2, ApplicationName: "controlplane dev"})
@@ -33,13 +33,14 @@ func (d *dev) greet(ctx context.Context, cfg config.Config) error {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	defer pool.Close()
-	if err := d.watchTemplates(ctx, pool, 1); err != nil {
+	shown, err := d.watchTemplates(ctx, pool, 1, 0)
+	if err != nil {
 		return err
 	}
 	if err := d.printWalkthrough(cfg); err != nil {
 		return err
 	}
-	if err := d.watchTemplates(ctx, pool, allTemplates); err != nil {
+	if _, err := d.watchTemplates(ctx, pool, allTemplates, shown); err != nil {
 		return err
 	}
 	d.say("ready; Ctrl-C stops the platform's processes")
@@ -49,23 +50,23 @@ func (d *dev) greet(ctx context.Context, cfg config.Config) error {
 // allTemplates makes watchTemplates wait for the last one.
 const allTemplates = -1
 
-// watchTemplates prints what the template builds say until enough of them are ready.
-func (d *dev) watchTemplates(ctx context.Context, pool *pgxpool.Pool, enough int) error {
-	var last int64
+// watchTemplates prints what the template builds say, after the log line with id last, until enough of them are ready. It returns the
+// last line's id.
+func (d *dev) watchTemplates(ctx context.Context, pool *pgxpool.Pool, enough int, last int64) (int64, error) {
 	for {
 		ready, total, err := countTemplates(ctx, pool)
 		if err != nil {
-			return err
+			return last, err
 		}
 		if last, err = d.printTemplateNotes(ctx, pool, last); err != nil {
-			return err
+			return last, err
 		}
 		if total > 0 && (ready == total || enough != allTemplates && ready >= enough) {
-			return nil
+			return last, nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return last, ctx.Err()
 		case <-time.After(templatePoll):
 		}
 	}
@@ -97,9 +98,20 @@ func (d *dev) printTemplateNotes(ctx context.Context, pool *pgxpool.Pool, last i
 		if err := rows.Scan(&last, &apps, &event, &step, &message); err != nil {
 			return last, fmt.Errorf("read the templates' progress: %w", err)
 		}
-		d.say("template (%s): %s", shortApps(apps), strings.TrimSpace(event+" "+step+" "+message))
+		d.say("template (%s): %s", shortApps(apps), progressLine(event, step, message))
 	}
 	return last, rows.Err()
+}
+
+func progressLine(event, step, message string) string {
+	switch event {
+	case "note":
+		return message
+	case "done":
+		return "ready"
+	default:
+		return strings.TrimSpace(event + " " + step + ": " + message)
+	}
 }
 
 // shortApps keeps a line readable: the enterprise set has eleven apps.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ const (
 
 	startupTimeout = 30 * time.Second
 	drainTimeout   = 25 * time.Second
+	startRetry     = 2 * time.Second
 	sweepInterval  = 10 * time.Minute
 )
 
@@ -193,14 +195,44 @@ func (p *platform) registerSweeps() {
 
 // work runs the operations engine until ctx ends, and drains it then.
 func (p *platform) work(ctx context.Context) error {
-	if err := p.ops.Start(ctx); err != nil {
-		return fmt.Errorf("start the workers: %w", err)
+	if err := p.checkCluster(ctx); err != nil {
+		return err
+	}
+	for {
+		err := p.ops.Start(ctx)
+		if err == nil {
+			break
+		}
+		p.log.WarnContext(ctx, "the workers can't start yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(startRetry):
+		}
 	}
 	<-ctx.Done()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if err := p.ops.Stop(drain); err != nil {
 		p.log.WarnContext(drain, "some work was cut short; it goes on where it was at the next start", "error", err)
+	}
+	return nil
+}
+
+// checkCluster refuses to work on a server that is set up unsafely. One that is down is waited for by the operations themselves.
+func (p *platform) checkCluster(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startupTimeout)
+	defer cancel()
+	report, err := p.provision.Check(ctx)
+	if err != nil {
+		p.log.WarnContext(ctx, "the tenants' database server can't be checked yet", "error", err)
+		return nil
+	}
+	for _, w := range report.Warnings {
+		p.log.WarnContext(ctx, "tenants' database server", "warning", w)
+	}
+	if len(report.Problems) > 0 {
+		return fmt.Errorf("the tenants' database server (EXTERNAL_DB_*) can't be used:\n  - %s", strings.Join(report.Problems, "\n  - "))
 	}
 	return nil
 }

@@ -141,7 +141,7 @@ func (b *bench) unpaid(ctx context.Context) (name, page string, err error) {
 
 // pay clicks on the test card and returns when the gateway's page has answered.
 func (b *bench) pay(ctx context.Context, page string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, page, strings.NewReader(url.Values{"card": {"4084084084084081"}}.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, page, strings.NewReader(url.Values{"action": {"card"}, "card": {"4084084084084081"}}.Encode()))
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func (c *customer) checkout(name, plan string) (reference, page string) {
 func (c *customer) payAt(page string) {
 	c.t.Helper()
 	browser := &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := browser.PostForm(page, url.Values{"card": {"4084084084084081"}})
+	resp, err := browser.PostForm(page, url.Values{"action": {"card"}, "card": {"4084084084084081"}})
 	require.NoError(c.t, err)
 	defer func() { _ = resp.Body.Close() }()
 	require.Equal(c.t, http.StatusSeeOther, resp.StatusCode, "the browser is sent back")
