@@ -93,8 +93,8 @@ func encodeInput(input any) ([]byte, error) {
 }
 
 // Retry lets a held operation go on with the step it was held at, with all its attempts before it. One that was held while
-// unwinding goes on unwinding.
-func (e *Engine) Retry(ctx context.Context, id ID) error {
+// unwinding goes on unwinding. What is in also is done in the same transaction, for those who keep a record of it.
+func (e *Engine) Retry(ctx context.Context, id ID, also ...func(ctx context.Context, q postgres.Querier) error) error {
 	return postgres.InTx(ctx, e.pool, func(tx pgx.Tx) error {
 		var kind string
 		err := tx.QueryRow(ctx, `
@@ -120,6 +120,11 @@ func (e *Engine) Retry(ctx context.Context, id ID) error {
 		}
 		if _, err := e.inserter.InsertTx(ctx, tx, job{OperationID: id, OperationKind: kind}, nil); err != nil {
 			return fmt.Errorf("enqueue the job of operation %d: %w", id, err)
+		}
+		for _, do := range also {
+			if err := do(ctx, tx); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

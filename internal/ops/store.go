@@ -77,18 +77,20 @@ func (e *Engine) Stats(ctx context.Context) (running, held int, oldest time.Time
 
 // collectOne reads one row of operationColumns, or returns pgx.ErrNoRows.
 func (e *Engine) collectOne(rows pgx.Rows) (Operation, error) {
-	return pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Operation, error) {
-		var o Operation
-		err := row.Scan(&o.ID, &o.Kind, &o.Subject, &o.State, &o.Step, &o.StepIndex, &o.Attempt, &o.Error, &o.ErrorDetail,
-			&o.StepStartedAt, &o.CreatedAt, &o.UpdatedAt, &o.FinishedAt)
-		if w, ok := e.workflows[o.Kind]; ok {
-			o.StepCount = len(w.Steps)
-			if i := w.index(o.Step); i >= 0 {
-				o.StepIndex = i
-			}
+	return pgx.CollectExactlyOneRow(rows, e.scan)
+}
+
+func (e *Engine) scan(row pgx.CollectableRow) (Operation, error) {
+	var o Operation
+	err := row.Scan(&o.ID, &o.Kind, &o.Subject, &o.State, &o.Step, &o.StepIndex, &o.Attempt, &o.Error, &o.ErrorDetail,
+		&o.StepStartedAt, &o.CreatedAt, &o.UpdatedAt, &o.FinishedAt)
+	if w, ok := e.workflows[o.Kind]; ok {
+		o.StepCount = len(w.Steps)
+		if i := w.index(o.Step); i >= 0 {
+			o.StepIndex = i
 		}
-		return o, err
-	})
+	}
+	return o, err
 }
 
 // index returns the position of the step with this name, or -1.
