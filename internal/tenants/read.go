@@ -102,3 +102,19 @@ func (s *Service) UnpaidOf(ctx context.Context, q postgres.Querier, account acco
 	return many(ctx, q, "list the account's unpaid clients", `SELECT `+columns+` FROM tenants
 		WHERE account_id = $1 AND state = 'pending' AND ($2 = '' OR plan_id = $2) ORDER BY id`, account, planID)
 }
+
+// NamesOf returns the names of tenants, also of deleted ones, for lists of what is about them. Ids of nobody are left out.
+func (s *Service) NamesOf(ctx context.Context, ids []ID) (map[ID]string, error) {
+	rows, err := s.pool.Query(ctx, `SELECT id, name FROM tenants WHERE id = ANY($1)`, ids)
+	if err != nil {
+		return nil, wrap(err, "find the clients' names")
+	}
+	names := make(map[ID]string, len(ids))
+	var id ID
+	var name string
+	_, err = pgx.ForEachRow(rows, []any{&id, &name}, func() error {
+		names[id] = name
+		return nil
+	})
+	return names, wrap(err, "find the clients' names")
+}

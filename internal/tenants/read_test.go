@@ -181,3 +181,28 @@ func TestRoutes(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, ok)
 }
+
+func TestNamesOf(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada := b.account("ada")
+	one, gone := b.create(ada, "one"), b.create(ada, "gone")
+	require.NoError(t, b.move(gone.ID, tenants.Pending, tenants.Deleted))
+	names, err := b.NamesOf(t.Context(), []tenants.ID{one.ID, gone.ID, 999_999, one.ID})
+	require.NoError(t, err)
+	require.Equal(t, map[tenants.ID]string{one.ID: "one", gone.ID: "gone"}, names)
+	names, err = b.NamesOf(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, names)
+}
+
+func TestOfSubject(t *testing.T) {
+	t.Parallel()
+	id, ok := tenants.OfSubject(tenants.ID(42).Subject())
+	require.True(t, ok)
+	require.Equal(t, tenants.ID(42), id)
+	for _, subject := range []string{"", "tenant/", "tenant/x", "tenant/-1", "tenant/0", "tenant/1/2", "tenants/1", "template/1", "tenant/99999999999999999999"} {
+		_, ok := tenants.OfSubject(subject)
+		require.False(t, ok, subject)
+	}
+}

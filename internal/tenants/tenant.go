@@ -4,6 +4,7 @@ package tenants
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"controlplane/internal/accounts"
@@ -16,7 +17,19 @@ type ID int64
 func (id ID) String() string { return strconv.FormatInt(int64(id), 10) }
 
 // Subject is the operations subject of a tenant.
-func (id ID) Subject() string { return "tenant/" + id.String() }
+func (id ID) Subject() string { return subjectPrefix + id.String() }
+
+const subjectPrefix = "tenant/"
+
+// OfSubject is the way back: it returns the tenant that an operation is done to, or false for an operation on something else.
+func OfSubject(subject string) (ID, bool) {
+	digits, ok := strings.CutPrefix(subject, subjectPrefix)
+	if !ok {
+		return 0, false
+	}
+	id, err := strconv.ParseInt(digits, 10, 64)
+	return ID(id), err == nil && id > 0
+}
 
 // State is where a tenant is.
 type State string
