@@ -14,7 +14,7 @@ import (
 // handler wires the API.
 func (p *platform) handler() (http.Handler, error) {
 	return api.New(api.Deps{
-		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Ops: p.ops, Limiter: ratelimit.New(p.pool),
+		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Ops: p.ops, Audit: p.audit, Limiter: ratelimit.New(p.pool),
 		Passwords: p.provision, Checks: p.checks(), Log: p.log,
 	}, api.Options{
 		AppName: p.cfg.AppName, Version: version, PublicURL: p.cfg.API.PublicURL, TenantURL: p.cfg.TenantURL,

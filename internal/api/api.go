@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/audit"
 	"controlplane/internal/billing"
 	"controlplane/internal/ops"
 	"controlplane/internal/secrets"
@@ -43,6 +44,7 @@ type Deps struct {
 	Tenants   *tenants.Service
 	Billing   *billing.Service
 	Ops       *ops.Engine
+	Audit     *audit.Log
 	Limiter   Limiter
 	Passwords PasswordResetter
 	Checks    []Check
@@ -122,8 +124,8 @@ func New(deps Deps, opts Options) (http.Handler, error) {
 }
 
 func newServer(deps Deps, opts Options) (*server, error) {
-	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Ops == nil || deps.Limiter == nil ||
-		deps.Passwords == nil || deps.Log == nil {
+	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Ops == nil || deps.Audit == nil ||
+		deps.Limiter == nil || deps.Passwords == nil || deps.Log == nil {
 		return nil, errors.New("the API lacks something that it works with")
 	}
 	opts = opts.withDefaults()
@@ -154,6 +156,7 @@ func (s *server) router() chi.Router {
 	s.authRoutes(r)
 	s.clientRoutes(r)
 	s.paymentRoutes(r)
+	s.adminRoutes(r)
 	s.laterRoutes(r)
 	s.docsRoutes(r)
 	return r

@@ -142,7 +142,7 @@ func TestBadValues(t *testing.T) {
 func TestBadPathsAndQueries(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	token := b.user("ada")
+	token, admin := b.user("ada"), b.admin()
 	before := b.snapshot()
 	for _, path := range []string{
 		"/api/clients/%00", "/api/clients/a%00b", "/api/clients/%ff", "/api/clients/%E2%80%8B", "/api/clients/..%2f..%2fetc", "/api/clients/" + strings.Repeat("a", 5000),
@@ -153,6 +153,13 @@ func TestBadPathsAndQueries(t *testing.T) {
 		"/api/payments/history?limit=1e400", "/api/payments/history?skip=%F0%9F%92%A9",
 	} {
 		b.requireRefused(path, b.get(path, token))
+	}
+	for _, path := range []string{
+		"/api/admin/credits?limit=0", "/api/admin/credits?skip=-1", "/api/admin/payments/review?limit=1001", "/api/admin/operations?limit=%00",
+		"/api/admin/operations?state=HELD", "/api/admin/operations?state=%00", "/api/admin/operations?state=a%27", "/api/admin/operations/%00",
+		"/api/admin/operations/%ff", "/api/admin/operations/-1", "/api/admin/operations/1e3", "/api/admin/operations/99999999999999999999",
+	} {
+		b.requireRefused(path, b.get(path, admin))
 	}
 	for _, path := range []string{"/api/auth/refresh?refresh_token=%00", "/api/auth/refresh?refresh_token=%ff", "/api/auth/refresh?refresh_token=x", "/api/auth/refresh"} {
 		b.requireRefused(path, b.do(request{method: http.MethodPost, path: path}))

@@ -17,11 +17,6 @@ import (
 	"controlplane/internal/tenants"
 )
 
-const (
-	maxSkip  = 1_000_000
-	maxLimit = 1000
-)
-
 var errLimitsFixed = errs.New(errs.Invalid, "limits_fixed", "Memory and CPU limits come with the plan and can't be set one by one.")
 
 type (
@@ -98,9 +93,8 @@ func (s *server) createClient(w http.ResponseWriter, r *http.Request, p accounts
 
 func (s *server) listClients(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
 	q := parseQuery(r)
-	filter := tenants.ListFilter{
-		IncludeScheduled: q.boolean("include_scheduled"), Skip: q.integer("skip", 0, 0, maxSkip), Limit: q.integer("limit", 100, 1, maxLimit),
-	}
+	filter := tenants.ListFilter{IncludeScheduled: q.boolean("include_scheduled")}
+	filter.Skip, filter.Limit = q.page()
 	if state := tenants.State(q.text("status")); state != "" {
 		filter.State = &state
 	}

@@ -100,7 +100,7 @@ func paymentText(status billing.Status) string {
 
 func (s *server) history(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
 	q := parseQuery(r)
-	skip, limit := q.integer("skip", 0, 0, maxSkip), q.integer("limit", 100, 1, maxLimit)
+	skip, limit := q.page()
 	if q.err != nil {
 		return q.err
 	}

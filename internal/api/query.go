@@ -11,6 +11,12 @@ import (
 	"controlplane/internal/errs"
 )
 
+// The bounds of a list's parameters.
+const (
+	maxSkip  = 1_000_000
+	maxLimit = 1000
+)
+
 var errBadQuery = errs.New(errs.Malformed, "bad_query", "The query string can't be read.")
 
 // query reads parameters and keeps the first thing that is wrong with them, so that handlers ask once, at the end.
@@ -54,6 +60,11 @@ func (q *query) integer(name string, def, low, high int) int {
 		return def
 	}
 	return n
+}
+
+// page reads the two parameters of every list.
+func (q *query) page() (skip, limit int) {
+	return q.integer("skip", 0, 0, maxSkip), q.integer("limit", 100, 1, maxLimit)
 }
 
 func (q *query) boolean(name string) bool {

@@ -50,6 +50,11 @@ func accessTable() []access {
 		{"GET", "/api/payments/history", "", 401, 200, 200, 200},
 		{"GET", "/api/payments/subscription", "", 401, 501, 501, 501},
 		{"POST", "/api/payments/cancel-subscription", "", 401, 501, 501, 501},
+		{"GET", "/api/admin/credits", "", 401, 403, 403, 200},
+		{"GET", "/api/admin/payments/review", "", 401, 403, 403, 200},
+		{"GET", "/api/admin/operations", "", 401, 403, 403, 200},
+		{"GET", "/api/admin/operations/999", "", 401, 403, 403, 404},
+		{"POST", "/api/admin/operations/999/retry", "", 401, 403, 403, 404},
 	}
 }
 
@@ -87,7 +92,7 @@ func TestAccessTableIsComplete(t *testing.T) {
 	covered := map[string]bool{}
 	for _, route := range accessTable() {
 		path, _, _ := strings.Cut(route.path, "?")
-		path = strings.NewReplacer("/acme", "/{name}", "/erp.example.com", "/{domain}", "/REFERENCE", "/{reference}").Replace(path)
+		path = strings.NewReplacer("/acme", "/{name}", "/erp.example.com", "/{domain}", "/REFERENCE", "/{reference}", "/999", "/{id}").Replace(path)
 		covered[route.method+" "+path] = true
 	}
 	for path, item := range specDocument(t).Paths.Map() {

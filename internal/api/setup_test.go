@@ -47,6 +47,7 @@ type bundle struct {
 	accounts *accounts.Service
 	tenants  *tenants.Service
 	ops      *ops.Engine
+	audit    *audit.Log
 	gateway  *gateway
 	log      *lockedBuffer
 	spec     *spec
@@ -74,6 +75,7 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 	sealer, err := secrets.NewSealer("a data key for tests that is long enough")
 	require.NoError(t, err)
 	trail := audit.New(pool)
+	b.audit = trail
 	b.accounts, err = accounts.New(accounts.Deps{Pool: pool, Audit: trail, Log: log},
 		accounts.Options{SigningKey: "a signing key for tests that is long enough"})
 	require.NoError(t, err)
@@ -88,7 +90,8 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 
 	many := 1_000_000
 	deps := api.Deps{
-		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Ops: b.ops, Limiter: ratelimit.New(pool), Passwords: resetter{b}, Log: log,
+		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool),
+		Passwords: resetter{b}, Log: log,
 		Checks: []api.Check{{Name: "database", Probe: pool.Ping}},
 	}
 	opts := api.Options{
@@ -159,17 +162,26 @@ type gateway struct {
 	mu       sync.Mutex
 	opened   map[string]billing.InitializeRequest
 	paid     map[string]bool
+	short    map[string]int64 // kobo that are missing from what was paid
 	failWith error
 }
 
 func newGateway() *gateway {
-	return &gateway{opened: map[string]billing.InitializeRequest{}, paid: map[string]bool{}}
+	return &gateway{opened: map[string]billing.InitializeRequest{}, paid: map[string]bool{}, short: map[string]int64{}}
 }
 
 func (g *gateway) pay(reference string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.paid[reference] = true
+}
+
+// payWrongly pays less than was asked for.
+func (g *gateway) payWrongly(reference string, missingKobo int64) {
+	g.pay(reference)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.short[reference] = missingKobo
 }
 
 func (g *gateway) Initialize(_ context.Context, r billing.InitializeRequest) (billing.Checkout, error) {
@@ -191,7 +203,7 @@ func (g *gateway) Verify(_ context.Context, reference string) (billing.Transacti
 	}
 	tx := billing.Transaction{ID: 1 << 33, Reference: reference, Mode: "test", Status: billing.GatewayAbandoned, RequestedKobo: r.AmountKobo, Currency: r.Currency}
 	if g.paid[reference] {
-		tx.Status, tx.AmountKobo = billing.GatewaySuccess, r.AmountKobo
+		tx.Status, tx.AmountKobo = billing.GatewaySuccess, r.AmountKobo-g.short[reference]
 	}
 	return tx, nil
 }

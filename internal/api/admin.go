@@ -1,0 +1,99 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+
+	"controlplane/internal/accounts"
+	"controlplane/internal/billing"
+)
+
+// creditAnswer is money that was paid and activated nothing.
+type creditAnswer struct {
+	ID         int64             `json:"id"`
+	AccountID  accounts.ID       `json:"account_id"`
+	PaymentID  billing.PaymentID `json:"payment_id"`
+	Reference  string            `json:"reference"`
+	ClientName string            `json:"client_name"`
+	Amount     float64           `json:"amount"`
+	AmountKobo int64             `json:"amount_kobo"`
+	Currency   string            `json:"currency"`
+	Reason     string            `json:"reason"`
+	CreatedAt  wireTime          `json:"created_at"`
+}
+
+// reviewAnswer is a payment that a person has to look at, with what they need to find it at the gateway.
+type reviewAnswer struct {
+	paymentAnswer
+
+	AccountID     accounts.ID           `json:"account_id"`
+	Email         string                `json:"email"`
+	Mode          string                `json:"mode"`
+	Purpose       billing.Purpose       `json:"purpose"`
+	Review        string                `json:"review"`
+	GatewayStatus billing.GatewayStatus `json:"gateway_status"`
+	PaidAt        *wireTime             `json:"paid_at"`
+	CompletedAt   *wireTime             `json:"completed_at"`
+}
+
+func newCreditAnswer(c billing.Credit) creditAnswer {
+	return creditAnswer{
+		ID: c.ID, AccountID: c.AccountID, PaymentID: c.PaymentID, Reference: c.Reference, ClientName: c.TenantName,
+		Amount: major(c.AmountKobo), AmountKobo: c.AmountKobo, Currency: c.Currency, Reason: c.Reason, CreatedAt: wireTime(c.CreatedAt),
+	}
+}
+
+func newReviewAnswer(p billing.Payment) reviewAnswer {
+	return reviewAnswer{
+		paymentAnswer: newPaymentAnswer(p), AccountID: p.AccountID, Email: p.Email, Mode: p.Mode, Purpose: p.Purpose, Review: p.Review,
+		GatewayStatus: p.GatewayStatus, PaidAt: wireTimePtr(p.PaidAt), CompletedAt: wireTimePtr(p.CompletedAt),
+	}
+}
+
+// oneOperation is the path of an operation.
+const oneOperation = "/api/admin/operations/{id}"
+
+func (s *server) adminRoutes(r chi.Router) {
+	r.Get("/api/admin/credits", s.admin(errAdminsOnly, s.credits))
+	r.Get("/api/admin/payments/review", s.admin(errAdminsOnly, s.reviews))
+	r.Get("/api/admin/operations", s.admin(errAdminsOnly, s.listOperations))
+	r.Get(oneOperation, s.admin(errAdminsOnly, s.getOperation))
+	r.Post(oneOperation+"/retry", s.admin(errAdminsOnly, s.retryOperation))
+}
+
+func (s *server) credits(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
+	q := parseQuery(r)
+	skip, limit := q.page()
+	if q.err != nil {
+		return q.err
+	}
+	list, total, err := s.deps.Billing.Credits(r.Context(), p, skip, limit)
+	if err != nil {
+		return err
+	}
+	out := make([]creditAnswer, 0, len(list))
+	for _, c := range list {
+		out = append(out, newCreditAnswer(c))
+	}
+	s.paging(w, r, skip, limit, total)
+	return reply(w, http.StatusOK, out)
+}
+
+func (s *server) reviews(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
+	q := parseQuery(r)
+	skip, limit := q.page()
+	if q.err != nil {
+		return q.err
+	}
+	list, total, err := s.deps.Billing.Reviews(r.Context(), p, skip, limit)
+	if err != nil {
+		return err
+	}
+	out := make([]reviewAnswer, 0, len(list))
+	for _, payment := range list {
+		out = append(out, newReviewAnswer(payment))
+	}
+	s.paging(w, r, skip, limit, total)
+	return reply(w, http.StatusOK, out)
+}
