@@ -86,13 +86,11 @@ func (s *Service) ensureSpares(ctx context.Context) error {
 		s.stock.add(password, hash)
 	}
 	for _, t := range templates {
-		for count := 1; count <= s.opts.Spares; count++ {
-			if busy, err := s.busy(ctx); busy || err != nil {
-				return err
-			}
-			if err := s.database.EnsureSpares(ctx, t.Name, count); err != nil {
-				return err
-			}
+		if busy, err := s.busy(ctx); busy || err != nil {
+			return err
+		}
+		if err := s.database.EnsureSpares(ctx, t.Name, s.opts.Spares); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -83,9 +83,11 @@ func (c *Cluster) RemoveTenant(ctx context.Context, name, subject string) error 
 	return c.drop(ctx, name, s)
 }
 
+// drop closes the database and ends its sessions before it is dropped. DROP DATABASE … WITH (FORCE) is no use: it is refused while an autovacuum
+// worker, which belongs to a superuser, is in the database; the plain one sends such a worker away itself.
 func (c *Cluster) drop(ctx context.Context, name string, s state) error {
 	if s.database.exists {
-		if err := c.exec(ctx, "drop database "+name, "DROP DATABASE IF EXISTS "+quoteName(name)+" WITH (FORCE)"); err != nil {
+		if err := c.dropDatabase(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -93,6 +95,22 @@ func (c *Cluster) drop(ctx context.Context, name string, s state) error {
 		return c.exec(ctx, "drop role "+name, "DROP ROLE IF EXISTS "+quoteName(name))
 	}
 	return nil
+}
+
+func (c *Cluster) dropDatabase(ctx context.Context, name string) error {
+	err := c.exec(ctx, "close database "+name, "ALTER DATABASE "+quoteName(name)+" ALLOW_CONNECTIONS false")
+	if pgCode(err) == "3D000" { // gone already
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = c.exec(ctx, "end the sessions of database "+name,
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = "+quoteText(name))
+	if err != nil {
+		return err
+	}
+	return c.exec(ctx, "drop database "+name, "DROP DATABASE IF EXISTS "+quoteName(name))
 }
 
 // SetAdminPassword works as the tenant's own role: the database is the tenant's, and what it has put there (a trigger, a function) would
