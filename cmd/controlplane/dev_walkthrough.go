@@ -51,17 +51,14 @@ func (d *dev) greet(ctx context.Context, cfg config.Config) error {
 const allTemplates = -1
 
 // watchTemplates prints what the template builds say, after the log line with id last, until enough of them are ready. It returns the
-// last line's id.
+// last line's id. A database that is down for a while is waited for: users may well try that.
 func (d *dev) watchTemplates(ctx context.Context, pool *pgxpool.Pool, enough int, last int64) (int64, error) {
 	for {
 		ready, total, err := countTemplates(ctx, pool)
-		if err != nil {
-			return last, err
+		if err == nil {
+			last, err = d.printTemplateNotes(ctx, pool, last)
 		}
-		if last, err = d.printTemplateNotes(ctx, pool, last); err != nil {
-			return last, err
-		}
-		if total > 0 && (ready == total || enough != allTemplates && ready >= enough) {
+		if err == nil && total > 0 && (ready == total || enough != allTemplates && ready >= enough) {
 			return last, nil
 		}
 		select {

@@ -96,6 +96,7 @@ func (s *Service) Register() {
 	s.ops.Every("firewall", time.Minute, s.ensureFirewall)
 	s.ops.Every("templates", 10*time.Minute, s.EnsureTemplates)
 	s.ops.Every("spares", 10*time.Second, s.ensureSpares)
+	s.ops.Every("running", 30*time.Second, s.keepRunning)
 }
 
 // Enqueuer enqueues provisioning in processes that don't do it.

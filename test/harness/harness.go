@@ -25,6 +25,8 @@ import (
 )
 
 const (
+	dirPrefix = "odoo-hosting-test-"
+
 	startTimeout = 15 * time.Minute // templates are installed on the way
 	stopTimeout  = 2 * time.Minute
 )
@@ -52,7 +54,8 @@ func New() (*Platform, error) {
 	if p.binary, err = binary(); err != nil {
 		return nil, err
 	}
-	if p.dir, err = os.MkdirTemp("", "odoo-hosting-test-"); err != nil {
+	removeLeftovers(p.binary)
+	if p.dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid())); err != nil {
 		return nil, err
 	}
 	p.workDir = filepath.Join(p.dir, "cwd")
@@ -76,6 +79,25 @@ func New() (*Platform, error) {
 	maps.Copy(p.Env, images)
 	p.API, p.Edge, p.Simulator = "http://"+ports[0], "http://"+ports[1], "http://"+ports[2]
 	return p, nil
+}
+
+// removeLeftovers cleans up after runs that were killed: no process has the number in their folder's name any more.
+func removeLeftovers(binary string) {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	for _, dir := range dirs {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), dirPrefix), "-")
+		if _, err := os.Stat(filepath.Join("/proc", pid)); err == nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		cmd := exec.CommandContext(ctx, binary, "dev", "clean", "--state-dir", filepath.Join(dir, "state")) //nolint:gosec // our own binary
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "clean up after an earlier run: %v\n%s\n", err, out)
+		}
+		cancel()
+		_ = os.RemoveAll(dir)
+	}
 }
 
 // Start runs "controlplane dev" and returns when it has printed its walk-through.

@@ -84,13 +84,21 @@ func (c *customer) send(method, path string, body any) (int, http.Header, string
 
 func (c *customer) do(req *http.Request) (int, http.Header, string) {
 	c.t.Helper()
+	status, header, text, err := c.attempt(req)
+	require.NoError(c.t, err)
+	return status, header, text
+}
+
+// attempt is do for a moment at which the API may be down.
+func (c *customer) attempt(req *http.Request) (int, http.Header, string, error) {
 	req.Header.Set("X-Forwarded-For", c.address)
 	resp, err := c.http.Do(req)
-	require.NoError(c.t, err)
+	if err != nil {
+		return 0, nil, "", err
+	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
-	require.NoError(c.t, err)
-	return resp.StatusCode, resp.Header, string(text)
+	return resp.StatusCode, resp.Header, string(text), err
 }
 
 // call is send for a request that has to succeed; the answer is a JSON object.
@@ -134,9 +142,12 @@ func (c *customer) await(name, state string) map[string]any {
 	c.t.Helper()
 	var last map[string]any
 	require.Eventually(c.t, func() bool {
-		status, _, text := c.send(http.MethodGet, "/api/clients/"+name, nil)
-		if status != http.StatusOK {
-			return false // the API may be down in this very moment: some tests kill it
+		req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, shared.API+"/api/clients/"+name, nil)
+		require.NoError(c.t, err)
+		req.Header.Set("Authorization", "Bearer "+c.token)
+		status, _, text, err := c.attempt(req)
+		if err != nil || status != http.StatusOK {
+			return false // some tests kill the API
 		}
 		last = decode(c.t, text)
 		return last["status"] == state

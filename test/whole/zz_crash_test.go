@@ -23,6 +23,7 @@ func TestKill_ControlPlaneDuringProvisioning(t *testing.T) {
 			c.payAt(page)
 			<-time.After(delay)
 			kill(t, "serve")
+			processOf(t, "serve")
 			c.await(name, "active")
 			login, password := c.credentials(name)
 			_, err := visit(t, name).login(name, login, password)
@@ -69,7 +70,6 @@ func TestOutage_PlatformDatabase(t *testing.T) {
 	require.Equal(t, http.StatusOK, status, "tenants are served while the platform's database is down")
 	c.payAt(page) // the webhook of this payment finds us down
 	mustDocker(t, "start", database)
-
 	c.await(name, "active")
 }
 
