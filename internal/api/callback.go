@@ -22,6 +22,7 @@ type callbackAnswer struct {
 	Reference     string         `json:"reference"`
 	PaymentStatus billing.Status `json:"payment_status"`
 	Status        tenants.State  `json:"status"`
+	Title         string         `json:"title"`
 	Message       string         `json:"message"`
 	Step          string         `json:"step"`
 	StepNumber    int            `json:"step_number"`
@@ -59,7 +60,7 @@ func (s *server) callback(r *http.Request, reference string) (callbackAnswer, er
 		return callbackAnswer{}, err
 	}
 	answer := callbackAnswer{Reference: payment.Reference, PaymentStatus: payment.Status, Status: t.State}
-	answer.Message, answer.Done = callbackText(payment, t)
+	answer.Title, answer.Message, answer.Done = callbackText(payment, t)
 	switch {
 	case t.State == tenants.Active:
 		url := s.opts.TenantURL(t.Domain)
@@ -71,22 +72,23 @@ func (s *server) callback(r *http.Request, reference string) (callbackAnswer, er
 }
 
 // callbackText says in a sentence where the purchase stands, and whether waiting is over.
-func callbackText(p billing.Payment, t tenants.Tenant) (text string, over bool) {
+func callbackText(p billing.Payment, t tenants.Tenant) (title, text string, over bool) {
 	switch {
 	case t.State == tenants.Active:
-		return "Your Odoo is ready.", true
+		return "Your Odoo is ready", "Your payment has arrived and everything is set up.", true
 	case t.State == tenants.Provisioning:
-		return "Your payment has arrived. Your Odoo is being set up; this takes a few seconds.", false
+		return "Setting up your Odoo", "Your payment has arrived. This takes a few seconds.", false
 	case t.State == tenants.Failed:
-		return "Your payment has arrived, but setting up your Odoo takes longer than it should. We have been told and look after it.", true
+		return "This takes longer", "Your payment has arrived, but setting up your Odoo takes longer than it should. " +
+			"We know and are looking after it.", true
 	case t.State == tenants.Pending && p.Status == billing.StatusFailed:
-		return "The payment didn't go through. Nothing was charged; please try again.", true
+		return "Not paid", "The payment didn't go through. Nothing was charged; please try again.", true
 	case t.State == tenants.Pending && p.Status == billing.StatusPending:
-		return "Waiting for the payment to be confirmed.", false
+		return "One moment", "Waiting for the payment to be confirmed.", false
 	case t.State == tenants.Pending:
-		return "We have noted your payment and are looking at it. You will hear from us.", true
+		return "We are looking at it", "Your payment has been noted and needs a look by one of us. You will hear from us.", true
 	}
-	return "Your Odoo isn't available at the moment.", true
+	return "Not available", "Your Odoo isn't available at the moment.", true
 }
 
 // callbackPage shows the progress as it is, and brings the script that keeps it live. Without scripts it reloads itself.
@@ -102,15 +104,19 @@ func (s *server) callbackPage(w http.ResponseWriter, r *http.Request) error {
 	answer, err := s.callback(r, reference)
 	status := http.StatusOK
 	if errors.Is(err, billing.ErrPaymentNotFound) {
-		answer, status, err = callbackAnswer{Message: "We don't know this payment. Please check the link.", Done: true}, http.StatusNotFound, nil
+		answer, status, err = callbackAnswer{
+			Title: "Unknown payment", Message: "We don't know this payment. Please check the link.", Done: true,
+		}, http.StatusNotFound, nil
 	}
 	if err != nil {
 		return err
 	}
 	return s.page(w, status, "pages/callback.html", callbackPolicy, struct {
 		callbackAnswer
+
+		Passed  float64 // on the bar: the step that is being done isn't done yet
 		AppName string
-	}{answer, s.opts.AppName})
+	}{answer, float64(answer.StepNumber) - 0.5, s.opts.AppName})
 }
 
 // What our few pages may load: our own files. The docs page styles itself from its script.

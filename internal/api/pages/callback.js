@@ -8,12 +8,17 @@
   function el(id) { return document.getElementById(id); }
 
   function show(p) {
-    el("message").textContent = p.message;
-    el("steps").hidden = p.done || p.steps === 0;
-    if (p.steps > 0) {
+    if (el("title").textContent !== p.title) {
+      document.title = document.title.replace(el("title").textContent, p.title);
+      el("title").textContent = p.title;
+    }
+    if (el("message").textContent !== p.message) { el("message").textContent = p.message; } // or it is read aloud again
+    el("steps").hidden = p.done;
+    el("step").hidden = p.steps === 0;
+    if (p.steps > 0) { // else the bar says only that something goes on
       el("bar").max = p.steps;
-      el("bar").value = p.step_number;
-      el("step").textContent = "Step " + p.step_number + " of " + p.steps + (p.step ? ": " + p.step.replace(/_/g, " ") : "");
+      el("bar").value = p.step_number - 0.5; // the step isn't done yet
+      el("step").textContent = "Step " + p.step_number + " of " + p.steps;
     }
     if (p.url && /^https?:\/\//.test(p.url)) {
       el("link").href = p.url;
