@@ -83,6 +83,11 @@ func TestEdge_BlocksTheDatabaseServiceOfJSONRPC(t *testing.T) {
 		"after a long text":  `{"params": {"args": ["` + strings.Repeat("x", 1<<20) + `"], "service": "db"}}`,
 		"behind blanks":      strings.Repeat(" ", 1<<20) + call(`"db"`),
 		"followed by blanks": call(`"db"`) + strings.Repeat(" ", 1<<20),
+		// Odoo makes its arguments of params by Python's dict(), which takes all of these for objects.
+		"pairs":           `{"params": [["service", "db"], ["method", "list"], ["args", []]]}`,
+		"pairs of keys":   `{"params": [{"service": 0, "db": 0}, {"method": 0, "list": 0}]}`,
+		"escaped pairs":   "{\"p\\u0061rams\" :\n [[\"service\", \"\\u0064b\"]]}",
+		"pairs after all": `{"params": {"service": "object"}, "params": [["service", "db"]]}`,
 	} {
 		got = ""
 		require.Equal(t, 404, post("/jsonrpc", body), name)
@@ -103,6 +108,7 @@ func TestEdge_BlocksTheDatabaseServiceOfJSONRPC(t *testing.T) {
 		"db as data":      `{"params": {"service": "object", "args": ["db", {"service": "db"}, {"params": {"service": "db"}}]}, "service": "db"}`,
 		"db elsewhere":    `{"other": {"service": "db"}, "params": {"method": "db"}}`,
 		"quotes in texts": `{"params": {"service": "object", "args": ["\\\"service\": \"db\"", "\\"]}}`,
+		"lists elsewhere": `{"args": [["service", "db"]], "params": {"service": "object", "params": [["service", "db"]]}}`,
 		"large":           `{"params": {"service": "object", "args": [` + padding + `"db"]}}`,
 		"empty":           ``,
 	} {

@@ -81,6 +81,7 @@ func TestEdge_UnknownHosts(t *testing.T) {
 		"acme.example.test": 200, "ACME.Example.Test": 200, "acme.example.test.": 200, "acme.example.test:8080": 200,
 		"gone.example.test": 404, "nobody.example.test": 404, "www.acme.example.test": 404, "example.test": 404, "api.example.test": 404,
 		"acme.example.com": 421, "acme.example.test.evil.com": 421, "evilexample.test": 421, "127.0.0.1": 421, "[::1]:80": 421, "": 400,
+		"acme.example.test:": 200, "acme.example.test:evil.com": 421, "acme.example.test:80@evil.com": 400,
 	} {
 		answer := b.raw("GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
 		require.Contains(t, answer, fmt.Sprintf("HTTP/1.1 %d ", want), host)

@@ -101,10 +101,14 @@ func dialOf(route tenants.Route, r *http.Request) string {
 	return net.JoinHostPort(route.Address.String(), strconv.Itoa(port))
 }
 
-// hostOf returns a Host header's name as the table has it: lower case, without port and the root's dot.
+// hostOf returns a Host header's name as the table has it: lower case, without port and the root's dot. The header goes on to Odoo as
+// it is, so one whose port is no number, by which another name could get into Odoo's links, is nobody's: "".
 func hostOf(header string) string {
 	host := header
-	if name, _, err := net.SplitHostPort(header); err == nil {
+	if name, port, err := net.SplitHostPort(header); err == nil {
+		if strings.Trim(port, "0123456789") != "" {
+			return ""
+		}
 		host = name
 	}
 	return strings.TrimSuffix(strings.ToLower(host), ".")

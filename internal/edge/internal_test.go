@@ -17,15 +17,18 @@ func FuzzRPCScanner(f *testing.F) {
 	for _, seed := range []string{
 		`{"params":{"service":"db"}}`, `{"params":{"service":"object","args":[{"a":"b"}]}}`, `{"p\u0061rams":{"service":"\u0064b"}}`,
 		`{"params":{"x":"\\","service":"db"}}`, `{"params":{"x":["}",{"]":1}],"service":"db"}}`, `[{"params":{"service":"db"}}]`, `{"params":{},"a":{"service":"db"}}`,
+		`{"params":[["service","db"]]}`, `{"a":[],"params" : [ {"service":1,"db":2}]}`,
 	} {
 		f.Add(seed, 3)
 	}
 	f.Fuzz(func(t *testing.T, text string, piece int) {
-		var call struct {
-			Params map[string]any `json:"params"`
-		}
 		var top map[string]json.RawMessage
-		if json.Unmarshal([]byte(text), &top) != nil || json.Unmarshal(top["params"], &call.Params) != nil || call.Params["service"] != "db" {
+		var params map[string]any
+		if json.Unmarshal([]byte(text), &top) != nil {
+			return
+		}
+		list := strings.HasPrefix(string(top["params"]), "[")
+		if !list && (json.Unmarshal(top["params"], &params) != nil || params["service"] != "db") {
 			return
 		}
 		var s rpcScanner

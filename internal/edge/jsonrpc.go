@@ -94,7 +94,9 @@ func (s *rpcScanner) scan(data []byte) error {
 			}
 			continue
 		}
-		s.structure(c)
+		if s.structure(c) {
+			return errDatabaseService
+		}
 	}
 	return nil
 }
@@ -114,11 +116,18 @@ func (s *rpcScanner) string(c byte) bool {
 	return false
 }
 
-func (s *rpcScanner) structure(c byte) {
+// structure takes one byte outside strings. It reports whether params are a list: Odoo documents an object only, but turns a list of
+// pairs into one, by which the service could be named where nobody looks.
+func (s *rpcScanner) structure(c byte) bool {
 	switch c {
 	case '"':
 		s.inString, s.escaped, s.truncated, s.text = true, false, false, s.text[:0]
-	case '{', '[':
+	case '[':
+		if top := &s.levels[1]; s.depth == 1 && top.object && !top.wantKey && top.key == "params" {
+			return true
+		}
+		fallthrough
+	case '{':
 		if s.depth++; s.depth < len(s.levels) {
 			s.levels[s.depth] = rpcLevel{object: c == '{', wantKey: c == '{'}
 		}
@@ -129,6 +138,7 @@ func (s *rpcScanner) structure(c byte) {
 			s.levels[s.depth].wantKey = c == ',' && s.levels[s.depth].object
 		}
 	}
+	return false
 }
 
 // endString reports whether the string that just ended is the forbidden one.
