@@ -27,14 +27,16 @@ type Credentials struct {
 
 // Secrets are what provisioning needs. AdminPassword is empty once the owner has read it.
 type Secrets struct {
-	DBPassword     secrets.Secret
-	MasterPassword secrets.Secret // odoo.conf's admin_passwd
-	AdminPassword  secrets.Secret
-	AdminLogin     string
+	DBPassword      secrets.Secret
+	MasterPassword  secrets.Secret // odoo.conf's admin_passwd
+	AdminPassword   secrets.Secret
+	PendingPassword secrets.Secret // of a reset that is going on; "" mostly
+	AdminLogin      string
 }
 
 // Credentials returns the tenant's login and first password to its owner, once; the password is then forgotten.
-// Errors: ErrNotFound, ErrOwnerOnly, ErrNotReady, ErrCredentialsRead.
+// Errors: ErrNotFound, ErrOwnerOnly, ErrNotReady, ErrResetting,
+// ErrCredentialsRead.
 func (s *Service) Credentials(ctx context.Context, p accounts.Principal, ip netip.Addr, name string) (Credentials, error) {
 	var c Credentials
 	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
@@ -51,7 +53,10 @@ func (s *Service) Credentials(ctx context.Context, p accounts.Principal, ip neti
 		if err != nil {
 			return err
 		}
-		if found.AdminPassword == "" {
+		switch {
+		case found.PendingPassword != "":
+			return ErrResetting
+		case found.AdminPassword == "":
 			return ErrCredentialsRead
 		}
 		c = Credentials{Login: found.AdminLogin, Password: found.AdminPassword, Domain: t.Domain}
@@ -86,17 +91,10 @@ func (s *Service) MintSecretsTx(ctx context.Context, tx pgx.Tx, id ID) error {
 	return nil
 }
 
-// SetAdminPasswordTx stores the password of a reset, for the owner to read once.
+// SetAdminPasswordTx replaces the first password before any database has it.
 func (s *Service) SetAdminPasswordTx(ctx context.Context, tx pgx.Tx, id ID, password secrets.Secret) error {
-	tag, err := tx.Exec(ctx, `UPDATE tenant_secrets SET admin_password = $2, read_at = NULL WHERE tenant_id = $1`,
+	return updateSecrets(ctx, tx, "store the admin password", `UPDATE tenant_secrets SET admin_password = $2, read_at = NULL WHERE tenant_id = $1`,
 		id, s.seal(password, adminPassword, id))
-	if err != nil {
-		return fmt.Errorf("store the admin password of tenant %s: %w", id, err)
-	}
-	if tag.RowsAffected() == 0 {
-		return ErrNoSecrets
-	}
-	return nil
 }
 
 // Secrets returns the tenant's passwords for provisioning; they never leave for the wire. Errors: ErrNoSecrets.
@@ -106,18 +104,29 @@ func (s *Service) Secrets(ctx context.Context, id ID) (Secrets, error) {
 
 func (s *Service) secrets(ctx context.Context, q postgres.Querier, id ID) (Secrets, error) {
 	var found Secrets
-	var db, master, admin secrets.Sealed
-	err := q.QueryRow(ctx, `SELECT db_password, master_password, admin_login, admin_password FROM tenant_secrets WHERE tenant_id = $1`, id).
-		Scan(&db, &master, &found.AdminLogin, &admin)
+	var db, master, admin, pending secrets.Sealed
+	err := q.QueryRow(ctx, `SELECT db_password, master_password, admin_login, admin_password, pending_password FROM tenant_secrets
+		WHERE tenant_id = $1`, id).Scan(&db, &master, &found.AdminLogin, &admin, &pending)
 	if postgres.NoRows(err) {
 		return Secrets{}, ErrNoSecrets
 	}
 	if err != nil {
 		return Secrets{}, fmt.Errorf("read the secrets of tenant %s: %w", id, err)
 	}
-	var errDB, errMaster, errAdmin error
-	found.DBPassword, errDB = s.open(db, dbPassword, id)
-	found.MasterPassword, errMaster = s.open(master, masterPassword, id)
-	found.AdminPassword, errAdmin = s.open(admin, adminPassword, id)
-	return found, errors.Join(errDB, errMaster, errAdmin)
+	var all []error
+	for _, v := range []struct {
+		sealed secrets.Sealed
+		column string
+		plain  *secrets.Secret
+	}{
+		{db, dbPassword, &found.DBPassword},
+		{master, masterPassword, &found.MasterPassword},
+		{admin, adminPassword, &found.AdminPassword},
+		{pending, pendingPassword, &found.PendingPassword},
+	} {
+		plain, err := s.open(v.sealed, v.column, id)
+		*v.plain = plain
+		all = append(all, err)
+	}
+	return found, errors.Join(all...)
 }

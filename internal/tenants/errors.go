@@ -16,5 +16,6 @@ var (
 	ErrOwnerOnly       = errs.New(errs.Forbidden, "owner_only", "Only the owner of a client can read its credentials")
 	ErrNotReady        = errs.New(errs.Conflict, "not_ready", "The client isn't active yet, so it has no credentials")
 	ErrCredentialsRead = errs.New(errs.Gone, "credentials_read", "The credentials were already shown once; reset the admin password to get new ones")
+	ErrResetting       = errs.New(errs.Conflict, "password_reset_pending", "The password is just being reset; ask again in a moment")
 	ErrNoSecrets       = errs.New(errs.Internal, "no_secrets", "The client has no secrets yet")
 )

@@ -12,10 +12,19 @@ import (
 
 // The columns of tenant_secrets that are sealed; each value is bound to its column and row.
 const (
-	dbPassword     = "db_password"
-	masterPassword = "master_password"
-	adminPassword  = "admin_password"
+	dbPassword      = "db_password"
+	masterPassword  = "master_password"
+	adminPassword   = "admin_password"
+	pendingPassword = "pending_password"
 )
+
+// sealIfAny returns nil for "", which is an absent value.
+func (s *Service) sealIfAny(plain secrets.Secret, column string, id ID) secrets.Sealed {
+	if plain == "" {
+		return nil
+	}
+	return s.seal(plain, column, id)
+}
 
 func (s *Service) seal(plain secrets.Secret, column string, id ID) secrets.Sealed {
 	return s.sealer.Seal(plain, sealContext(column, id))
@@ -41,6 +50,7 @@ func (s *Service) Rekey(ctx context.Context) (int, error) {
 	// A sealed value starts with the key's id and a colon.
 	const stale = `SELECT tenant_id FROM tenant_secrets
 		WHERE substring(db_password FOR 9) <> $1 OR substring(master_password FOR 9) <> $1 OR substring(admin_password FOR 9) <> $1
+			OR substring(pending_password FOR 9) <> $1
 		ORDER BY tenant_id`
 	rows, err := s.pool.Query(ctx, stale, []byte(s.sealer.KeyID()+":"))
 	if err != nil {
@@ -67,12 +77,9 @@ func (s *Service) rekey(ctx context.Context, id ID) error {
 		if err != nil {
 			return err
 		}
-		var admin secrets.Sealed
-		if plain.AdminPassword != "" {
-			admin = s.seal(plain.AdminPassword, adminPassword, id)
-		}
-		_, err = tx.Exec(ctx, `UPDATE tenant_secrets SET db_password = $2, master_password = $3, admin_password = $4 WHERE tenant_id = $1`,
-			id, s.seal(plain.DBPassword, dbPassword, id), s.seal(plain.MasterPassword, masterPassword, id), admin)
-		return err
+		return updateSecrets(ctx, tx, "store the secrets", `
+			UPDATE tenant_secrets SET db_password = $2, master_password = $3, admin_password = $4, pending_password = $5 WHERE tenant_id = $1`,
+			id, s.seal(plain.DBPassword, dbPassword, id), s.seal(plain.MasterPassword, masterPassword, id),
+			s.sealIfAny(plain.AdminPassword, adminPassword, id), s.sealIfAny(plain.PendingPassword, pendingPassword, id))
 	})
 }
