@@ -130,7 +130,12 @@ func TestAdmin_BadArguments(t *testing.T) {
 	t.Parallel()
 	b := setupAdmin(t)
 	for _, args := range [][]string{
-		{"create"}, {"create", "root"}, {"create", "root", "root@example.com", "Secret-In-Argv1!"}, {"disable"}, {"list", "x"}, {"nonsense"},
+		{"create"},
+		{"create", "root"},
+		{"create", "root", "root@example.com", "Secret-In-Argv1!"},
+		{"disable"},
+		{"list", "x"},
+		{"nonsense"},
 		{"create", "root", "root@example.com", "--password", "x"},
 	} {
 		_, err := b.run(t, "", args...)

@@ -139,6 +139,7 @@ func loopback(listen string) string {
 func (d *dev) simulated() bool {
 	return d.user["PAYSTACK_SECRET_KEY"] == "" && d.user["PAYSTACK_SECRET_KEY_FILE"] == ""
 }
+
 func (d *dev) ownPlatform() bool {
 	return d.user["DATABASE_URL"] == "" && d.user["DATABASE_URL_FILE"] == ""
 }
@@ -162,7 +163,7 @@ func (d *dev) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.portsFree(cfg); err != nil {
+	if err := d.portsFree(ctx, cfg); err != nil {
 		return err
 	}
 	children, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -215,15 +216,16 @@ func (d *dev) prepare(ctx context.Context) (config.Config, error) {
 }
 
 // portsFree gives one line a port that is in use, instead of a child that can't start.
-func (d *dev) portsFree(cfg config.Config) error {
+func (d *dev) portsFree(ctx context.Context, cfg config.Config) error {
 	listens := map[string]string{"API_LISTEN": cfg.API.Listen, "EDGE_LISTEN": cfg.Edge.Listen}
 	if d.simulated() {
 		listens["DEV_SIMULATOR_LISTEN"] = d.setting("DEV_SIMULATOR_LISTEN")
 		listens["DEV_SIMULATOR_ADMIN_LISTEN"] = d.setting("DEV_SIMULATOR_ADMIN_LISTEN")
 	}
 	var problems []error
+	var lc net.ListenConfig
 	for _, name := range slices.Sorted(maps.Keys(listens)) {
-		l, err := net.Listen("tcp", listens[name])
+		l, err := lc.Listen(ctx, "tcp", listens[name])
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: %s is in use or can't be used; is another \"make run\" up? Set %s to another address", name, listens[name], name))
 			continue

@@ -52,8 +52,10 @@ func ensureService(ctx context.Context, instance, name string, runArgs ...string
 		if _, err := engineCLI(ctx, "volume", "create", "--label", devLabel+"="+instance, name); err != nil {
 			return err
 		}
-		args := append([]string{"run", "-d", "--name", name, "--label", devLabel + "=" + instance, "--restart", "unless-stopped",
-			"--log-opt", "max-size=50m", "--log-opt", "max-file=3"}, runArgs...)
+		args := append([]string{
+			"run", "-d", "--name", name, "--label", devLabel + "=" + instance, "--restart", "unless-stopped",
+			"--log-opt", "max-size=50m", "--log-opt", "max-file=3",
+		}, runArgs...)
 		_, err = engineCLI(ctx, args...)
 	default:
 		_, err = engineCLI(ctx, "start", name)

@@ -87,7 +87,7 @@ func TestLoad_NamesEachProblem(t *testing.T) {
 func TestLoad_ReportsAllProblemsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load(map[string]string{"DEBUG": "false", "ALGORITHM": "RS256"}, all...)
-	var problems config.Problems
+	var problems config.ProblemsError
 	require.ErrorAs(t, err, &problems)
 	for _, name := range []string{"ALGORITHM", "DATABASE_URL", "SECRET_KEY", "DATA_KEY", "PAYSTACK_SECRET_KEY", "EXTERNAL_DB_PASSWORD", "BASE_DOMAIN", "CORS_ORIGINS"} {
 		require.ErrorContains(t, err, name)

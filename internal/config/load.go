@@ -29,11 +29,11 @@ const (
 	PartCluster  Part = "cluster"  // EXTERNAL_DB_PASSWORD
 )
 
-// Problems is every problem found, one a line, each naming its variable.
-type Problems []string
+// ProblemsError is every problem found, one a line, each naming its variable.
+type ProblemsError []string
 
 // Error lists them.
-func (p Problems) Error() string {
+func (p ProblemsError) Error() string {
 	return "the configuration has " + plural(len(p), "problem") + ":\n  - " + strings.Join(p, "\n  - ")
 }
 
@@ -56,7 +56,7 @@ func Environ(file string) (map[string]string, error) {
 	return settings, nil
 }
 
-// Load checks environ and returns the configuration; parts names what the caller needs. The error is Problems.
+// Load checks environ and returns the configuration; parts names what the caller needs. The error is a ProblemsError.
 func Load(environ map[string]string, parts ...Part) (Config, error) {
 	environ = maps.Clone(environ)
 	problems := readSecretFiles(environ)
@@ -72,7 +72,7 @@ func Load(environ map[string]string, parts ...Part) (Config, error) {
 		problems = append(problems, cfg.unsafe(parts)...)
 	}
 	if len(problems) > 0 {
-		return Config{}, Problems(problems)
+		return Config{}, ProblemsError(problems)
 	}
 	return cfg, nil
 }

@@ -75,7 +75,7 @@ func TestSealer_RoundTripAndBinding(t *testing.T) {
 		_, err := s.Open(bad, "tenants.db_password/1")
 		require.Error(t, err, "byte %d flipped", i)
 	}
-	for n := range len(sealed) {
+	for n := range sealed {
 		_, err := s.Open(sealed[:n], "tenants.db_password/1")
 		require.Error(t, err, "cut to %d bytes", n)
 	}

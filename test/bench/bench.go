@@ -38,7 +38,6 @@ type bench struct {
 	template string   // database of the plan's template
 	apps     []string // of the plan
 	cluster  string   // superuser's URL of the tenants' server, without the database
-	network  string   // for the containers that we start by hand
 }
 
 func newBench(ctx context.Context, p *harness.Platform) (*bench, error) {

@@ -228,7 +228,8 @@ func binary() (string, error) {
 	return out, nil
 }
 
-// images takes the references from the environment, or from the state folder of the checkout.
+// images takes the references from the environment, or from the state folder of the checkout. They are turned into content ids: a tag
+// that moves during the run would ask for new templates.
 func images() (map[string]string, error) {
 	found, _ := godotenv.Read("../../.state/images.env")
 	out := map[string]string{}
@@ -239,6 +240,11 @@ func images() (map[string]string, error) {
 		if out[name] == "" {
 			return nil, fmt.Errorf("%s isn't set, and scripts/images.sh hasn't run", name)
 		}
+		id, err := exec.Command("docker", "image", "inspect", "--format", "{{.Id}}", out[name]).Output() //nolint:gosec,noctx // a local question
+		if err != nil {
+			return nil, fmt.Errorf("%s is %s, which the engine doesn't have", name, out[name])
+		}
+		out[name] = strings.TrimSpace(string(id))
 	}
 	return out, nil
 }
