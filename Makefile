@@ -4,7 +4,6 @@ SHELL := /bin/bash
 .PHONY: help run stop clean test lint fmt bench setup build
 
 STATE_DIR ?= $(CURDIR)/.state
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export STATE_DIR
 
 help: ## Show this list
@@ -41,5 +40,4 @@ setup-test:
 	@scripts/images.sh --test
 
 build: # bin/controlplane, static: it also runs inside a container
-	@echo "==> building bin/controlplane $(VERSION)"
-	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/controlplane ./cmd/controlplane
+	@scripts/build.sh

@@ -19,7 +19,7 @@ die() {
 # quietly LOG TITLE COMMAND... runs a command with its output in a log file, says every 15 seconds that it is still at it, and shows the
 # end of the log when it fails.
 quietly() {
-	local log=$1 title=$2 start=$SECONDS pid status=0
+	local log=$1 title=$2 start=$SECONDS next=15 pid status=0
 	shift 2
 	say "$title"
 	# In a session of its own, so that Ctrl-C can end all of it: a background job of a script ignores the signal otherwise.
@@ -28,9 +28,10 @@ quietly() {
 	# shellcheck disable=SC2064 # the number as it is now
 	trap "kill -- -$pid 2>/dev/null; exit 130" INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
-		sleep 1
-		if (((SECONDS - start) % 15 == 14)); then
-			printf '    %s … %d s\n' "$title" "$((SECONDS - start + 1))"
+		sleep 0.2
+		if ((SECONDS - start >= next)); then
+			printf '    %s … %d s\n' "$title" "$next"
+			((next += 15))
 		fi
 	done
 	wait "$pid" || status=$?
