@@ -218,6 +218,26 @@ func TestInitialize_RefusesStrangeCheckouts(t *testing.T) {
 	}
 }
 
+func TestInitialize_OurTroubleIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+	}{
+		"key not accepted":   {401, `{"status":false,"message":"Invalid key","code":"invalid_Key"}`},
+		"address not listed": {403, `{"status":false,"message":"Your IP address is not allowed to make this call"}`},
+		"403 of a proxy":     {403, "<html>"},
+		"404 of a proxy":     {404, "<html>"},
+		"413 of a proxy":     {413, ""},
+	} {
+		c, calls := serve(t, tc.status, tc.body)
+		_, err := c.Initialize(t.Context(), request("ODOO-1"))
+		require.Error(t, err, name)
+		require.NotErrorIs(t, err, billing.ErrGatewayRefused, name)
+		require.Equal(t, int32(1), calls.Load(), name)
+	}
+}
+
 func TestErrors_HoldNoKey(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t, 400, `{"status":false,"message":"bad key `+testKey+`"}`)

@@ -29,7 +29,7 @@ func (e *apiError) Error() string {
 // Unwrap returns what kept the answer away, if anything.
 func (e *apiError) Unwrap() error { return e.cause }
 
-// Is classes the error for billing: a 4xx is a definite no, everything else leaves the outcome open.
+// Is classes the error for billing: Paystack's own no to what was asked is definite, everything else leaves the outcome open.
 func (e *apiError) Is(target error) bool {
 	switch target {
 	case billing.ErrTransactionNotFound:
@@ -37,9 +37,19 @@ func (e *apiError) Is(target error) bool {
 	case billing.ErrDuplicateReference:
 		return e.Code == "duplicate_reference" || e.HTTP == http.StatusBadRequest && e.Message == "Duplicate Transaction Reference"
 	case billing.ErrGatewayRefused:
-		return e.HTTP >= 400 && e.HTTP < 500 && e.HTTP != http.StatusRequestTimeout && e.HTTP != http.StatusTooManyRequests
+		return e.refused()
 	}
 	return false
+}
+
+// refused is about the request. That our key isn't accepted, or that something in between answers in Paystack's place (it has no
+// message), is nothing that the customer could mend.
+func (e *apiError) refused() bool {
+	switch e.HTTP {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	}
+	return e.HTTP >= 400 && e.HTTP < 500 && e.Message != ""
 }
 
 // notFound: observed as 400 with a code, described as 404. A 404 that isn't Paystack's own (a proxy's page) has no message.
