@@ -23,10 +23,11 @@ apt_sources() {
 			BEGIN { enabled = 1 }
 			/^[ \t]*#/ { next }
 			/^[ \t]*$/ { flush(); next }
-			{ key = tolower($1); value = $0; sub(/^[^:]*:[ \t]*/, "", value) }
-			key == "types:" { types = value }
-			key == "uris:" { uris = value }
-			key == "suites:" { suites = value }
+			/^[ \t]/ { value = $0 } # goes on where the line before ended
+			/^[^ \t]/ { key = tolower($1); value = $0; sub(/^[^:]*:[ \t]*/, "", value) }
+			key == "types:" { types = types " " value }
+			key == "uris:" { uris = uris " " value }
+			key == "suites:" { suites = suites " " value }
 			key == "enabled:" { enabled = tolower(value) != "no" }
 			END { flush() }
 		' "$file"
@@ -35,7 +36,7 @@ apt_sources() {
 }
 
 # source_of PATTERN prints the first source whose suite matches.
-source_of() { apt_sources | awk -v pattern="$1" '$2 ~ pattern { print $1; exit }'; }
+source_of() { apt_sources | awk -v pattern="$1" '$2 ~ pattern && !found++ { print $1 }'; }
 
 # debian_mirror prints the address that serves Debian's packages: DEBIAN_MIRROR, or what this machine itself uses.
 debian_mirror() {
