@@ -1,7 +1,7 @@
 # Two commands matter: make run and make test. Both do all the set-up that they need, and do nothing twice.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run stop clean test lint fmt bench setup build
+.PHONY: help run stop clean test lint fmt bench setup setup-test images images-test build
 
 STATE_DIR ?= $(CURDIR)/.state
 export STATE_DIR
@@ -9,7 +9,7 @@ export STATE_DIR
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: setup build ## Set up everything and run the platform in the foreground
+run: setup ## Set up everything and run the platform in the foreground
 	@exec bin/controlplane dev
 
 stop: build ## Stop the tenants and the databases that run left behind; data stays
@@ -18,26 +18,32 @@ stop: build ## Stop the tenants and the databases that run left behind; data sta
 clean: ## Remove everything of ours: tenants, databases, data, images, builds
 	@scripts/clean.sh
 
-test: setup-test build ## Run linters and all tests, also those with real Odoo
+test: setup-test ## Run linters and all tests, also those with real Odoo
 	@scripts/test.sh
 
 lint: ## Run the linters alone
 	@scripts/lint.sh
 
-bench: setup build ## Measure provisioning, from the paid webhook to the login page
+bench: setup ## Measure provisioning, from the paid webhook to the login page
 	@scripts/with-env.sh go run ./test/bench
 
 fmt: ## Format the Go code
 	@scripts/lint.sh --fmt
 
-setup: # engine and images
+# Images and program are built side by side: the one mostly waits for the mirror, the other for the processor.
+setup:
+	@$(MAKE) --no-print-directory -j2 images build
+
+setup-test:
+	@$(MAKE) --no-print-directory -j2 images-test build
+
+images:
 	@scripts/engine.sh
 	@scripts/images.sh
 
-.PHONY: setup-test
-setup-test:
+images-test:
 	@scripts/engine.sh
 	@scripts/images.sh --test
 
-build: # bin/controlplane, static: it also runs inside a container
+build:
 	@scripts/build.sh
