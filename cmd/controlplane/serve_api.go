@@ -7,6 +7,7 @@ import (
 
 	"controlplane/internal/api"
 	"controlplane/internal/postgres"
+	"controlplane/internal/provision"
 	"controlplane/internal/ratelimit"
 	"controlplane/migrations"
 )
@@ -15,7 +16,7 @@ import (
 func (p *platform) handler() (http.Handler, error) {
 	return api.New(api.Deps{
 		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Ops: p.ops, Audit: p.audit, Limiter: ratelimit.New(p.pool),
-		Passwords: p.provision, Checks: p.checks(), Log: p.log,
+		Passwords: provision.Resetter{Pool: p.pool, Ops: p.ops}, Checks: p.checks(), Log: p.log,
 	}, api.Options{
 		AppName: p.cfg.AppName, Version: version, PublicURL: p.cfg.API.PublicURL, TenantURL: p.cfg.TenantURL,
 		CORSOrigins: p.cfg.CORSOrigins, TrustedProxies: p.cfg.API.TrustedProxies, Docs: api.Docs(p.cfg.DocsAccess()),

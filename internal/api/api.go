@@ -27,9 +27,10 @@ type Limiter interface {
 	Allow(ctx context.Context, key string, limit int, per time.Duration) error
 }
 
-// PasswordResetter gives the Odoo of a running tenant a new admin password. The owner reads it from the credentials, once.
+// PasswordResetter gives the Odoo of a running tenant a new admin password. When it returns nil the owner can read it from the
+// credentials, once.
 type PasswordResetter interface {
-	ResetAdminPassword(ctx context.Context, t tenants.Tenant) (secrets.Secret, error)
+	ResetAdminPassword(ctx context.Context, t tenants.Tenant) error
 }
 
 // Check is one thing that must work before this process should get requests.

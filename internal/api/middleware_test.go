@@ -14,7 +14,6 @@ import (
 
 	"controlplane/internal/api"
 	"controlplane/internal/errs"
-	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
 
@@ -181,8 +180,8 @@ type broken struct {
 	with func(ctx context.Context) error
 }
 
-func (p broken) ResetAdminPassword(ctx context.Context, _ tenants.Tenant) (secrets.Secret, error) {
-	return "", p.with(ctx)
+func (p broken) ResetAdminPassword(ctx context.Context, _ tenants.Tenant) error {
+	return p.with(ctx)
 }
 
 func TestWhatGoesWrongInside(t *testing.T) {

@@ -23,7 +23,7 @@ func (s *server) resetAdminPassword(w http.ResponseWriter, r *http.Request, p ac
 	case t.State != tenants.Active:
 		return errNotActive
 	}
-	if _, err := s.deps.Passwords.ResetAdminPassword(r.Context(), t); err != nil {
+	if err := s.deps.Passwords.ResetAdminPassword(r.Context(), t); err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, done{Success: true, Message: "The new password can be read once, from the client's credentials."})

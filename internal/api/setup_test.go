@@ -152,9 +152,9 @@ func (p *provisioner) EnqueueTx(ctx context.Context, tx pgx.Tx, id tenants.ID) e
 
 type resetter struct{ b *bundle }
 
-func (r resetter) ResetAdminPassword(ctx context.Context, t tenants.Tenant) (secrets.Secret, error) {
+func (r resetter) ResetAdminPassword(ctx context.Context, t tenants.Tenant) error {
 	fresh := secrets.RandomPassword(16)
-	return fresh, postgres.InTx(ctx, r.b.pool, func(tx pgx.Tx) error { return r.b.tenants.SetAdminPasswordTx(ctx, tx, t.ID, fresh) })
+	return postgres.InTx(ctx, r.b.pool, func(tx pgx.Tx) error { return r.b.tenants.SetAdminPasswordTx(ctx, tx, t.ID, fresh) })
 }
 
 // gateway is a payment provider in memory.

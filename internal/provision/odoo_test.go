@@ -62,9 +62,10 @@ func TestARealOdoo(t *testing.T) {
 	}
 	one, err = b.tenants.ByID(t.Context(), one.ID)
 	require.NoError(t, err)
-	fresh, err := b.ResetAdminPassword(t.Context(), one)
+	require.NoError(t, provision.Resetter{Pool: b.pool, Ops: b.ops}.ResetAdminPassword(t.Context(), one))
+	fresh, err := b.tenants.Credentials(t.Context(), owner(one), netip.MustParseAddr("192.0.2.7"), one.Name)
 	require.NoError(t, err)
-	require.True(t, authenticate(t, one, one.Name+"@example.test", fresh.Reveal()))
+	require.True(t, authenticate(t, one, fresh.Login, fresh.Password.Reveal()))
 	for range 2 {
 		require.NoError(t, b.Teardown(t.Context(), one))
 	}

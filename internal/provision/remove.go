@@ -5,11 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"controlplane/internal/errs"
-	"controlplane/internal/postgres"
-	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
 
@@ -37,35 +32,4 @@ func (s *Service) Teardown(ctx context.Context, t tenants.Tenant) error {
 		return fmt.Errorf("remove tenant %s: %w", t.ID, err)
 	}
 	return s.releaseSubnet(ctx, t.ID)
-}
-
-// ErrNotRunning is returned by ResetAdminPassword for a tenant that has no Odoo yet, or no more.
-var ErrNotRunning = errs.New(errs.Conflict, "client_not_active", "The password can be reset once the client is active.")
-
-// ResetAdminPassword gives Odoo's administrator a new random password, which the owner can read once with the credentials, and returns it.
-// Sessions that are open end with it. Errors: ErrNotRunning, ErrNoAdmin.
-func (s *Service) ResetAdminPassword(ctx context.Context, t tenants.Tenant) (secrets.Secret, error) {
-	switch t.State { //nolint:exhaustive // the states in which there is a whole database
-	case tenants.Active, tenants.Suspended, tenants.Sleeping:
-	default:
-		return "", ErrNotRunning
-	}
-	known, err := s.tenants.Secrets(ctx, t.ID)
-	if err != nil {
-		return "", err
-	}
-	password := secrets.RandomPassword(passwordLength)
-	hash, err := HashPassword(password)
-	if err != nil {
-		return "", err
-	}
-	db := TenantDatabase{Name: t.DBName, Subject: t.ID.Subject(), Password: known.DBPassword}
-	if _, err := s.database.SetAdminPassword(ctx, db, hash); err != nil {
-		return "", err
-	}
-	err = postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return s.tenants.SetAdminPasswordTx(ctx, tx, t.ID, password) })
-	if err != nil {
-		return "", err
-	}
-	return password, nil
 }

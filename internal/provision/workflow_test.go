@@ -14,7 +14,6 @@ import (
 	"controlplane/internal/ops"
 	"controlplane/internal/ops/opstest"
 	"controlplane/internal/provision"
-	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
 
@@ -120,7 +119,7 @@ func (s *scene) run(t *testing.T, failing map[string]error) ops.Operation {
 	for method, err := range failing {
 		s.world.fail(method, err)
 	}
-	engine := opstest.Start(t, s.pool, workflow, s.ResetWorkflow())
+	engine := opstest.Start(t, s.pool, workflow)
 	var op ops.Operation
 	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 		op, err = engine.EnqueueTx(t.Context(), tx, provision.ProvisionKind, s.tenant.ID.Subject(), s.input)
@@ -220,43 +219,6 @@ func TestTeardownGoesOnAfterAFailure(t *testing.T) {
 	}
 	require.NoError(t, s.Teardown(t.Context(), s.tenant))
 	require.NotContains(t, s.world.databases, "odoo_acme")
-}
-
-func TestResetAdminPassword(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	_, err := s.ResetAdminPassword(t.Context(), s.tenant)
-	require.ErrorIs(t, err, provision.ErrNotRunning)
-	s.run(t, nil)
-	tenant, err := s.tenants.ByID(t.Context(), s.tenant.ID)
-	require.NoError(t, err)
-	password, err := s.ResetAdminPassword(t.Context(), tenant)
-	require.NoError(t, err)
-	known, err := s.tenants.Secrets(t.Context(), tenant.ID)
-	require.NoError(t, err)
-	require.Equal(t, password, known.AdminPassword)
-	require.True(t, strings.HasPrefix(s.world.databases["odoo_acme"].identity.PasswordHash, "$pbkdf2-sha512$600000$"))
-}
-
-func TestRemoteResetIsDoneByAWorker(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	s.run(t, nil)
-	tenant, err := s.tenants.ByID(t.Context(), s.tenant.ID)
-	require.NoError(t, err)
-	remote := provision.NewRemote(s.pool, s.ops, s.tenants)
-	password, err := remote.ResetAdminPassword(t.Context(), tenant)
-	require.NoError(t, err)
-	require.NotEmpty(t, password)
-	require.NotEqual(t, secrets.Secret("stocked-password"), password)
-
-	s.world.fail("SetAdminPassword", provision.ErrNoAdmin)
-	_, err = remote.ResetAdminPassword(t.Context(), tenant)
-	require.ErrorIs(t, err, provision.ErrResetFailed)
-	require.ErrorContains(t, err, "password_reset_failed")
-	op, err := s.ops.Latest(t.Context(), tenant.ID.Subject())
-	require.NoError(t, err)
-	require.Equal(t, ops.Abandoned, op.State, "a held one would stand in the way of everything else")
 }
 
 // RoundTrip answers a probe as the tenants' Odoos would: when one's container is running and its database is its own.
