@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -87,7 +88,7 @@ func (s *Service) subject(ctx context.Context, r *ops.Run) (tenants.Tenant, erro
 	return t, nil
 }
 
-// findTemplate waits for the template of the plan, asking for it if nobody has.
+// findTemplate finds the template of the plan, asking for it if nobody has, and waits if there has never been one.
 func (s *Service) findTemplate(ctx context.Context, r *ops.Run) error {
 	t, err := s.subject(ctx, r)
 	if err != nil {
@@ -98,11 +99,22 @@ func (s *Service) findTemplate(ctx context.Context, r *ops.Run) error {
 		return err
 	}
 	template, err := s.EnsureTemplate(ctx, plan.Apps)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrTemplateFailed) {
 		return err
 	}
 	if template.State != TemplateReady {
-		return ops.Snooze(time.Second)
+		// After a change of image the new template takes minutes, or can't be built: who has paid gets the image before it meanwhile.
+		earlier, found, findErr := s.earlierTemplate(ctx, plan.Apps)
+		switch {
+		case findErr != nil:
+			return findErr
+		case found:
+			template = earlier
+		case err != nil:
+			return err
+		default:
+			return ops.Snooze(time.Second)
+		}
 	}
 	return r.Set("template", template.ID)
 }

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"time"
@@ -25,6 +26,9 @@ func (s *Service) ProbeThrough(t http.RoundTripper, timeout time.Duration) {
 
 // Stock puts a password with a hash of no cost into the stock.
 func (s *Service) Stock(password secrets.Secret, hash string) { s.stock.add(password, hash) }
+
+// KeepRunning is one run of the sweep.
+func (s *Service) KeepRunning(ctx context.Context) error { return s.keepRunning(ctx) }
 
 // RenderConf is odoo.conf for a plan.
 func RenderConf(p tenants.Plan, host, database string, password, master secrets.Secret) (string, error) {

@@ -99,6 +99,20 @@ func (s *Service) EnsureTemplates(ctx context.Context) error {
 	return nil
 }
 
+// earlierTemplate returns the newest ready template with these apps, of whatever image is still on the engine.
+func (s *Service) earlierTemplate(ctx context.Context, apps []string) (Template, bool, error) {
+	list, err := queryTemplates(ctx, s.pool, "WHERE apps_key = $1 AND state = 'ready' ORDER BY id DESC", appsKey(apps))
+	if err != nil {
+		return Template{}, false, err
+	}
+	for _, t := range list {
+		if _, err := s.runtime.Image(ctx, t.ImageID); err == nil {
+			return t, true, nil
+		}
+	}
+	return Template{}, false, nil
+}
+
 // usedTemplates are the ready ones of the plans that are offered, for the present image.
 func (s *Service) usedTemplates(ctx context.Context) ([]Template, error) {
 	if s.opts.Spares == 0 {

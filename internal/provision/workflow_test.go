@@ -115,7 +115,12 @@ func TestProvisioning_ACrashAfterEachStep(t *testing.T) {
 // run lets the operation end in some way, with the given methods of the world failing.
 func (s *scene) run(t *testing.T, failing map[string]error) ops.Operation {
 	t.Helper()
-	workflow := s.build(t)
+	return s.finish(t, s.build(t), failing)
+}
+
+// finish is run on a world that was built already.
+func (s *scene) finish(t *testing.T, workflow ops.Workflow, failing map[string]error) ops.Operation {
+	t.Helper()
 	for method, err := range failing {
 		s.world.fail(method, err)
 	}
