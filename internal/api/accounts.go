@@ -156,6 +156,9 @@ func (s *server) me(w http.ResponseWriter, r *http.Request, p accounts.Principal
 }
 
 func (s *server) updateMe(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
+	if err := s.limitAccount(r, p, "profile", s.opts.Rates.Profile); err != nil {
+		return err
+	}
 	var in updateMeRequest
 	if err := s.decodeJSON(w, r, &in); err != nil {
 		return err

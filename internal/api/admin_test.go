@@ -52,7 +52,12 @@ func TestAdminsSeePaymentsToReview(t *testing.T) {
 	require.JSONEq(t, `[]`, string(b.get("/api/admin/payments/review", admin).Body))
 	for _, reference := range references {
 		b.gateway.payWrongly(reference, 1)
-		require.Equal(t, "pending", b.get("/api/payments/verify/"+reference, token).object()["status"])
+		verified := b.get("/api/payments/verify/"+reference, token).object()
+		require.Equal(t, "pending", verified["status"])
+		require.Contains(t, verified["message"], "look by one of us")
+		progress := b.get("/api/payments/progress/"+reference, "").object()
+		require.Equal(t, true, progress["done"], "nobody waits for what only a person can settle")
+		require.Equal(t, verified["message"], progress["message"])
 	}
 	a := b.get("/api/admin/payments/review?limit=1", admin)
 	require.Equal(t, "2", a.Header.Get("X-Total-Count"))

@@ -69,6 +69,7 @@ type Rates struct {
 	Refresh    int // per address; default 30
 	Initialize int // per account; default 10
 	Confirm    int // per account: each asks the gateway; default 30
+	Profile    int // changes of one's own account, per account: each tells whether a name is taken; default 20
 	Reset      int // of an Odoo admin password, per account; default 5
 	Progress   int // per address: a callback page asks once a second; default 240
 }
@@ -103,7 +104,7 @@ func (o Options) withDefaults() Options {
 	r := &o.Rates
 	r.Login, r.Register, r.Refresh = cmp.Or(r.Login, 5), cmp.Or(r.Register, 10), cmp.Or(r.Refresh, 30)
 	r.Initialize, r.Confirm = cmp.Or(r.Initialize, 10), cmp.Or(r.Confirm, 30)
-	r.Reset, r.Progress = cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
+	r.Profile, r.Reset, r.Progress = cmp.Or(r.Profile, 20), cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
 	return o
 }
 

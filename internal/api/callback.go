@@ -71,6 +71,8 @@ func (s *server) callback(r *http.Request, reference string) (callbackAnswer, er
 	return answer, nil
 }
 
+const textReview = "Your payment has been noted and needs a look by one of us. You will hear from us."
+
 // callbackText says in a sentence where the purchase stands, and whether waiting is over.
 func callbackText(p billing.Payment, t tenants.Tenant) (title, text string, over bool) {
 	switch {
@@ -81,12 +83,14 @@ func callbackText(p billing.Payment, t tenants.Tenant) (title, text string, over
 	case t.State == tenants.Failed:
 		return "This takes longer", "Your payment has arrived, but setting up your Odoo takes longer than it should. " +
 			"We know and are looking after it.", true
+	case t.State == tenants.Pending && p.Review != "": // money may have moved, though the payment doesn't count as paid
+		return "We are looking at it", textReview, true
 	case t.State == tenants.Pending && p.Status == billing.StatusFailed:
 		return "Not paid", "The payment didn't go through. Nothing was charged; please try again.", true
 	case t.State == tenants.Pending && p.Status == billing.StatusPending:
 		return "One moment", "Waiting for the payment to be confirmed.", false
 	case t.State == tenants.Pending:
-		return "We are looking at it", "Your payment has been noted and needs a look by one of us. You will hear from us.", true
+		return "We are looking at it", textReview, true
 	}
 	return "Not available", "Your Odoo isn't available at the moment.", true
 }

@@ -58,6 +58,7 @@ func (s *server) clientRoutes(r chi.Router) {
 	r.Get(oneClient, s.user(s.getClient))
 	r.Patch(oneClient, s.user(s.updateClient))
 	r.Get(oneClient+"/credentials", s.user(s.credentials))
+	r.Head(oneClient+"/credentials", s.methodNotAllowed) // would use up the only reading and show nothing
 	r.Post(oneClient+"/reset-admin-password", s.user(s.resetAdminPassword))
 	s.laterClientRoutes(r)
 }

@@ -136,13 +136,14 @@ func TestLoginIsLimitedPerAddressAndPerAccount(t *testing.T) {
 func TestOtherLimits(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(_ *api.Deps, o *api.Options) {
-		o.Rates = api.Rates{Register: 1, Refresh: 1, Initialize: 1, Confirm: 1, Reset: 1, Progress: 1}
+		o.Rates = api.Rates{Register: 1, Refresh: 1, Initialize: 1, Confirm: 1, Profile: 1, Reset: 1, Progress: 1}
 	})
 	token := b.user("ada")
 	b.client(token, "acme")
 	for _, r := range []request{
 		{method: "POST", path: "/api/auth/register", body: `{"email":"bob@example.com","username":"bob","password":"` + password + `"}`},
 		{method: "POST", path: "/api/auth/refresh", body: `{"refresh_token":"x"}`},
+		{method: "PATCH", path: "/api/auth/me", body: `{"full_name":"Ada"}`, token: token},
 		{method: "POST", path: "/api/payments/initialize", body: `{"plan":"basic"}`, token: token},
 		{method: "GET", path: "/api/payments/verify/ODOO-000000000000", token: token},
 		{method: "GET", path: "/api/payments/progress/ODOO-000000000000"},

@@ -37,7 +37,7 @@ func (s *spec) check(t *testing.T, routes chi.Routes, r *http.Request, body stri
 	t.Helper()
 	rctx := chi.NewRouteContext()
 	pattern := routes.Find(rctx, r.Method, tidy(r.URL.EscapedPath()))
-	if pattern == "" {
+	if pattern == "" || r.Method == http.MethodHead { // which is GET's to describe
 		return
 	}
 	path := s.doc.Paths.Find(pattern)
@@ -78,7 +78,7 @@ func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
 	b := setup(t)
 	var routed []string
 	err := chi.Walk(b.routes(), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
-		if !slices.Contains(undocumented(), route) {
+		if method != http.MethodHead && !slices.Contains(undocumented(), route) {
 			routed = append(routed, method+" "+route)
 		}
 		return nil

@@ -81,11 +81,14 @@ func (s *server) verify(w http.ResponseWriter, r *http.Request, p accounts.Princ
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, verifyAnswer{Status: payment.Status, Message: paymentText(payment.Status)})
+	return reply(w, http.StatusOK, verifyAnswer{Status: payment.Status, Message: paymentText(payment)})
 }
 
-func paymentText(status billing.Status) string {
-	switch status {
+func paymentText(p billing.Payment) string {
+	if p.Review != "" && p.Status != billing.StatusRefunded {
+		return textReview
+	}
+	switch p.Status {
 	case billing.StatusSuccess:
 		return "Payment verified successfully"
 	case billing.StatusFailed:

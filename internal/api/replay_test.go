@@ -188,7 +188,10 @@ func TestCredentialsOnceThenReset(t *testing.T) {
 	require.Equal(t, "success", b.get("/api/payments/verify/"+reference, token).object()["status"])
 	eventually(t, func() bool { return b.get("/api/clients/acme", token).object()["status"] == "active" })
 
-	a := b.get("/api/clients/acme/credentials", token)
+	a := b.do(request{method: http.MethodHead, path: "/api/clients/acme/credentials", token: token})
+	require.Equal(t, http.StatusMethodNotAllowed, a.Status, "it would use up the password unseen")
+	require.Equal(t, http.MethodGet, a.Header.Get("Allow"))
+	a = b.get("/api/clients/acme/credentials", token)
 	require.Equal(t, http.StatusOK, a.Status, "%s", a.Body)
 	require.Equal(t, "no-store", a.Header.Get("Cache-Control"))
 	first := a.object()
