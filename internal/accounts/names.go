@@ -60,7 +60,7 @@ func cleanUsername(s string) (string, error) {
 	switch k := key(name); {
 	case utf8.RuneCountInString(k) > maxUsername:
 		return bad("length", "The user name is too long.")
-	case k == "system" || k == operator || k == unknown: // actors in the activity log
+	case k == "system" || k == Operator || k == unknown: // actors in the activity log
 		return bad("reserved", "That user name is reserved.")
 	}
 	return name, nil
@@ -110,9 +110,9 @@ func scriptOf(r rune) string {
 var emailPattern = regexp.MustCompile( //nolint:gochecknoglobals // compiled once
 	`^[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$`)
 
-// cleanEmail returns the form to store. Only ASCII addresses are taken: payment and mail services refuse others, and look-alikes
-// can't occur. An internationalised domain has to be written in its xn-- form.
-func cleanEmail(s string) (string, error) {
+// ParseEmail returns an e-mail address as it is stored and shown, or an Invalid error on "email". Only ASCII addresses are taken:
+// payment and mail services refuse others, and look-alikes can't occur. An internationalised domain has to be written in its xn-- form.
+func ParseEmail(s string) (string, error) {
 	bad := func(message string) (string, error) { return "", errs.InvalidField("email", "invalid", message) }
 	if len(s) > maxRawBytes || !utf8.ValidString(s) {
 		return bad("The e-mail address is too long or isn't valid text.")

@@ -34,7 +34,7 @@ func FuzzCleanEmail(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		email, err := cleanEmail(raw)
+		email, err := ParseEmail(raw)
 		if err != nil {
 			return
 		}

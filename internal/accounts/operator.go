@@ -10,15 +10,15 @@ import (
 	"controlplane/internal/secrets"
 )
 
-// operator is the actor of what is done at the command line.
-const operator = "operator"
+// Operator is the actor, in the activity log, of what is done at the command line.
+const Operator = "operator"
 
 const maxList = 500
 
 // CreateAdmin makes an account of role admin; only the command line calls it. Errors: as Register.
 func (s *Service) CreateAdmin(ctx context.Context, in RegisterInput) (Account, error) {
 	return s.create(ctx, in, true, func(a Account) audit.Entry {
-		return audit.Entry{AccountID: int64(a.ID), Actor: operator, Action: "account.create_admin"}
+		return audit.Entry{AccountID: int64(a.ID), Actor: Operator, Action: "account.create_admin"}
 	})
 }
 
@@ -75,7 +75,7 @@ func (s *Service) operate(ctx context.Context, login, action string, do func(tx 
 			return err
 		}
 		return s.audit.RecordTx(ctx, tx, audit.Entry{
-			AccountID: int64(c.ID), Actor: operator, Action: action, Detail: map[string]any{"username": c.Username},
+			AccountID: int64(c.ID), Actor: Operator, Action: action, Detail: map[string]any{"username": c.Username},
 		})
 	})
 	return readErr(action, err)

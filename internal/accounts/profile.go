@@ -66,7 +66,7 @@ func (in UpdateInput) clean() (UpdateInput, []string, error) {
 		return &text
 	}
 	out := UpdateInput{
-		Email: field("email", in.Email, cleanEmail), Username: field("username", in.Username, cleanUsername),
+		Email: field("email", in.Email, ParseEmail), Username: field("username", in.Username, cleanUsername),
 		FullName: field("full_name", in.FullName, cleanFullName),
 	}
 	return out, changed, joinFields(all...)

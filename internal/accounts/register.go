@@ -56,7 +56,7 @@ func (in RegisterInput) clean() (Account, secrets.Secret, error) {
 	var a Account
 	var all [4]error
 	var password secrets.Secret
-	a.Email, all[0] = cleanEmail(in.Email)
+	a.Email, all[0] = ParseEmail(in.Email)
 	a.Username, all[1] = cleanUsername(in.Username)
 	password, all[2] = cleanPassword("password", in.Password)
 	if in.FullName != nil {

@@ -52,6 +52,8 @@ func TestCreate_RefusesBadInput(t *testing.T) {
 		"no e-mail":             {tenants.CreateInput{Email: " "}, tenants.ErrBadEmail},
 		"e-mail without domain": {tenants.CreateInput{Email: "me"}, tenants.ErrBadEmail},
 		"e-mail with name":      {tenants.CreateInput{Email: "Me <me@example.test>"}, tenants.ErrBadEmail},
+		"e-mail at no domain":   {tenants.CreateInput{Email: "me@localhost"}, tenants.ErrBadEmail},
+		"Cyrillic in e-mail":    {tenants.CreateInput{Email: "mе@example.test"}, tenants.ErrBadEmail},
 		"two e-mails":           {tenants.CreateInput{Email: "me@example.test,you@example.test"}, tenants.ErrBadEmail},
 		"header in e-mail":      {tenants.CreateInput{Email: "me@example.test\r\nBcc: you@example.test"}, tenants.ErrBadEmail},
 		"NUL in e-mail":         {tenants.CreateInput{Email: "me\x00@example.test"}, tenants.ErrBadEmail},

@@ -110,6 +110,7 @@ func TestRekey(t *testing.T) {
 	changed, err = both.Rekey(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, changed)
+	require.Equal(t, 3, b.count("FROM activity_log WHERE action = 'client.secrets_rekey' AND actor = 'operator'"))
 
 	after, err := b.with(newKey).Secrets(t.Context(), ids[0])
 	require.NoError(t, err)

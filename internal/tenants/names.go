@@ -1,19 +1,18 @@
 package tenants
 
 import (
-	"net/mail"
 	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"controlplane/internal/accounts"
 	"controlplane/internal/errs"
 )
 
 const (
 	minNameLength  = 3
 	maxNameLength  = 40
-	maxEmailLength = 254
 	maxDomainBytes = 253
 	maxNotesRunes  = 10_000
 )
@@ -85,15 +84,11 @@ func lowerASCII(r rune) rune {
 // DBName returns the database and role name for a client's name. Different names may map to one: the table refuses the second.
 func DBName(name string) string { return "odoo_" + strings.ReplaceAll(name, "-", "_") }
 
-// parseEmail returns the trimmed address, which must be a bare one: no display name, comments or control characters.
+// parseEmail takes what an account's own address may be.
 func parseEmail(text string) (string, error) {
-	email := strings.TrimSpace(text)
-	if len(email) < 3 || len(email) > maxEmailLength || !utf8.ValidString(email) || strings.ContainsFunc(email, invisible) {
-		return "", ErrBadEmail
-	}
-	address, err := mail.ParseAddress(email)
-	if err != nil || address.Name != "" || address.Address != email || strings.ContainsAny(email, " <>\"(),;:") {
-		return "", ErrBadEmail
+	email, err := accounts.ParseEmail(text)
+	if err != nil {
+		return "", ErrBadEmail.WithCause(err)
 	}
 	return email, nil
 }

@@ -3,9 +3,11 @@ package tenants
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"github.com/jackc/pgx/v5"
 
+	"controlplane/internal/accounts"
 	"controlplane/internal/postgres"
 	"controlplane/internal/secrets"
 )
@@ -77,9 +79,14 @@ func (s *Service) rekey(ctx context.Context, id ID) error {
 		if err != nil {
 			return err
 		}
-		return updateSecrets(ctx, tx, "store the secrets", `
+		err = updateSecrets(ctx, tx, "store the secrets", `
 			UPDATE tenant_secrets SET db_password = $2, master_password = $3, admin_password = $4, pending_password = $5 WHERE tenant_id = $1`,
 			id, s.seal(plain.DBPassword, dbPassword, id), s.seal(plain.MasterPassword, masterPassword, id),
 			s.sealIfAny(plain.AdminPassword, adminPassword, id), s.sealIfAny(plain.PendingPassword, pendingPassword, id))
+		if err != nil {
+			return err
+		}
+		by := accounts.Principal{Username: accounts.Operator}
+		return s.record(ctx, tx, by, netip.Addr{}, id, "client.secrets_rekey", map[string]any{"key": s.sealer.KeyID()})
 	})
 }
