@@ -37,7 +37,7 @@ func (s *Service) ReceiveWebhook(ctx context.Context, body []byte, signature str
 		e = Event{Name: "unreadable", Key: "unreadable/" + hex.EncodeToString(sum[:])}
 		s.deps.Log.WarnContext(ctx, "signed event can't be read; kept as it is", "error", err)
 	}
-	// Keys of both modes may be configured during a move to live; ids of the two don't know of each other.
+	// What was stored before a move to live is of the other mode, whose ids know nothing of ours.
 	e.Key = s.deps.Gateway.Mode() + "/" + e.Key
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()

@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,27 +40,19 @@ func Open(ctx context.Context, url string, opts Options) (*pgxpool.Pool, error) 
 	if err != nil {
 		return nil, errors.New("the database URL can't be parsed") // pgx's own text may quote the password
 	}
-	cfg.MaxConns = cmpOr(opts.MaxConns, 10)
+	cfg.MaxConns = cmp.Or(opts.MaxConns, 10)
 	cfg.MaxConnLifetime = time.Hour
 	cfg.MaxConnIdleTime = 5 * time.Minute
-	cfg.ConnConfig.ConnectTimeout = cmpOr(opts.ConnectTimeout, 5*time.Second)
+	cfg.ConnConfig.ConnectTimeout = cmp.Or(opts.ConnectTimeout, 5*time.Second)
 	params := cfg.ConnConfig.RuntimeParams
-	params["application_name"] = cmpOr(opts.ApplicationName, "controlplane")
-	params["statement_timeout"] = fmt.Sprint(cmpOr(opts.StatementTimeout, 30*time.Second).Milliseconds())
+	params["application_name"] = cmp.Or(opts.ApplicationName, "controlplane")
+	params["statement_timeout"] = fmt.Sprint(cmp.Or(opts.StatementTimeout, 30*time.Second).Milliseconds())
 	params["timezone"] = "UTC"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("set up the database pool: %w", err)
 	}
 	return pool, nil
-}
-
-func cmpOr[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 // InTx runs fn in a transaction and commits if it returns nil. No outside call (HTTP, Docker, S3) may happen in fn.
