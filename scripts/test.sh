@@ -52,6 +52,7 @@ main() {
 	trap remove_database EXIT
 	trap 'exit 130' INT TERM
 	remove_leftovers
+	command -v curl >/dev/null || install_packages curl # the README's walk-through is followed to the letter
 	start_database
 	if (($# > 0)); then
 		run_tests "go test $*" "$@"

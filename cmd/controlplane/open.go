@@ -48,7 +48,7 @@ func openDomain(ctx context.Context, cfg config.Config, log *slog.Logger) (*doma
 		return nil, fmt.Errorf("DATA_KEY: %w", err)
 	}
 	d := &domain{pool: pool, audit: audit.New(pool)}
-	d.accounts, err = accounts.New(accounts.Deps{Pool: pool, Audit: d.audit, Log: log}, accounts.Options{
+	d.accounts, err = accounts.New(accounts.Deps{Pool: pool, Audit: d.audit, Log: log}, accounts.Options{ //nolint:contextcheck // it hashes one password, and waits for nothing
 		SigningKey: cfg.Auth.SecretKey, Issuer: tokenIssuer, AccessTTL: cfg.Auth.AccessTTL(),
 	})
 	if err != nil {
