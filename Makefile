@@ -1,7 +1,7 @@
 # Two commands matter: make run and make test. Both do all the set-up that they need, and do nothing twice.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run stop clean test lint fmt bench setup setup-test images images-test build
+.PHONY: help run stop clean test lint fmt bench setup setup-test images images-test linters build
 
 STATE_DIR ?= $(CURDIR)/.state
 export STATE_DIR
@@ -35,7 +35,7 @@ setup:
 	@$(MAKE) --no-print-directory -j2 images build
 
 setup-test:
-	@$(MAKE) --no-print-directory -j2 images-test build
+	@$(MAKE) --no-print-directory -j2 images-test linters build
 
 images:
 	@scripts/engine.sh
@@ -44,6 +44,9 @@ images:
 images-test:
 	@scripts/engine.sh
 	@scripts/images.sh --test
+
+linters:
+	@scripts/lint.sh --build
 
 build:
 	@scripts/build.sh
