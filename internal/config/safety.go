@@ -77,28 +77,59 @@ func (c Config) unsafe(parts []Part) []string {
 	if c.Auth.SecretKey != "" && c.Auth.SecretKey == c.Auth.DataKey {
 		add("DATA_KEY must differ from SECRET_KEY")
 	}
-	if needs(PartPayments) && strings.Contains(c.Paystack.SecretKey.Reveal(), "sk_test_") {
-		add("PAYSTACK_SECRET_KEY is a test key")
-	}
-	if needs(PartPayments) && isSample(c.Paystack.SecretKey.Reveal()) {
-		add("PAYSTACK_SECRET_KEY is a sample value")
-	}
-	if needs(PartPayments) && !strings.HasPrefix(c.Paystack.BaseURL, "https://") {
-		add("PAYSTACK_BASE_URL must be https")
+	if needs(PartPayments) {
+		for _, problem := range c.unsafeGateway() {
+			add("%s", problem)
+		}
 	}
 	if needs(PartCluster) && c.Cluster.Password != "" && (isSample(c.Cluster.Password.Reveal()) || len(c.Cluster.Password) < minPasswordChars) {
 		add("EXTERNAL_DB_PASSWORD is a sample value or shorter than %d characters", minPasswordChars)
 	}
-	if isSampleDomain(c.BaseDomain) {
-		add("BASE_DOMAIN is a sample or local name")
+	if c.Auth.CleanupToken != "" && weakKey(c.Auth.CleanupToken) {
+		add("ADMIN_CLEANUP_TOKEN is a sample value or shorter than %d bytes; leave it out to switch the route off", minKeyBytes)
 	}
-	for _, u := range []struct{ name, value string }{{"API_PUBLIC_URL", c.API.PublicURL}, {"EDGE_PUBLIC_URL", c.Edge.PublicURL}} {
-		if isLocal(u.value) {
-			add("%s points to this machine", u.name)
+	for _, problem := range c.sampleAddresses() {
+		add("%s", problem)
+	}
+	return problems
+}
+
+// unsafeGateway is also about what we only take for the checklist's sake: whoever left a sample there left others.
+func (c Config) unsafeGateway() []string {
+	var problems []string
+	if strings.Contains(c.Paystack.SecretKey.Reveal(), "sk_test_") {
+		problems = append(problems, "PAYSTACK_SECRET_KEY is a test key")
+	}
+	if isSample(c.Paystack.SecretKey.Reveal()) {
+		problems = append(problems, "PAYSTACK_SECRET_KEY is a sample value")
+	}
+	if strings.HasPrefix(c.Paystack.PublicKey, "pk_test_") || isSample(c.Paystack.PublicKey) {
+		problems = append(problems, "PAYSTACK_PUBLIC_KEY is a test key or a sample value")
+	}
+	if isSample(c.Paystack.WebhookSecret.Reveal()) {
+		problems = append(problems, "PAYSTACK_WEBHOOK_SECRET is a sample value; it isn't used, so leave it out")
+	}
+	if !strings.HasPrefix(c.Paystack.BaseURL, "https://") {
+		problems = append(problems, "PAYSTACK_BASE_URL must be https")
+	}
+	return problems
+}
+
+// sampleAddresses finds what customers' browsers can't reach.
+func (c Config) sampleAddresses() []string {
+	var problems []string
+	if isSampleDomain(c.BaseDomain) {
+		problems = append(problems, "BASE_DOMAIN is a sample or local name")
+	}
+	for _, u := range []struct{ name, value string }{
+		{"API_PUBLIC_URL", c.API.PublicURL}, {"EDGE_PUBLIC_URL", c.Edge.PublicURL}, {"FRONTEND_URL", c.FrontendURL},
+	} {
+		if u.value != "" && isLocal(u.value) {
+			problems = append(problems, u.name+" points to this machine or to a sample domain")
 		}
 	}
 	if slices.ContainsFunc(c.CORSOrigins, isLocal) {
-		add("CORS_ORIGINS has a local origin")
+		problems = append(problems, "CORS_ORIGINS has a local origin or a sample domain")
 	}
 	return problems
 }
@@ -125,13 +156,14 @@ func isSampleDomain(d string) bool {
 	return false
 }
 
+// isLocal reports whether a URL's host is this machine, a sample, or nothing at all.
 func isLocal(raw string) bool {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return true
 	}
 	addr, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+	return isSampleDomain(strings.ToLower(u.Hostname())) || err == nil && (addr.IsLoopback() || addr.IsUnspecified())
 }
 
 func isGatewayKey(keys secrets.Secret) bool {
