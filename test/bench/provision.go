@@ -30,7 +30,8 @@ func (b *bench) role(ctx context.Context, h hand) error {
 // odoo runs the image with the plan's limits on the host's network, on a port of its own, and returns its base URL.
 func (b *bench) odoo(ctx context.Context, h hand, port int, args ...string) (string, error) {
 	run := []string{
-		"run", "-d", "--name", h.name, "--network", "host", "--memory", memoryLimit, "--cpus", cpuLimit, b.p.Env["ODOO_IMAGE"], "odoo",
+		"run", "-d", "--name", h.name, "--network", "host", "--memory", memoryLimit, "--cpus", cpuLimit, b.p.Env["ODOO_IMAGE"],
+		"env", "odoo", // "env" passes by the entry point, which would wait for a host called db
 		"--db_host=127.0.0.1", "--db_port=" + b.p.Env["EXTERNAL_DB_PORT"], "--db_user=" + h.name, "--db_password=" + h.password,
 		"--database=" + h.name, "--no-database-list", fmt.Sprintf("--http-port=%d", port), fmt.Sprintf("--gevent-port=%d", port+1), "--workers=2",
 	}
