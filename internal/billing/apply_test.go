@@ -13,6 +13,7 @@ import (
 
 	"controlplane/internal/billing"
 	"controlplane/internal/billing/paystack/simulator"
+	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/tenants"
 )
@@ -354,10 +355,30 @@ func TestWebhook_GatewayDownForAWhile(t *testing.T) {
 	_, client, payment := b.purchase()
 	b.gateway.breakDown(errDown)
 	require.NoError(t, b.sim.Pay(payment.Reference, ""))
-	b.eventually(func() bool { return b.count(`operations WHERE kind = 'payment_event.apply' AND attempt >= 3`) == 1 })
+	b.eventually(func() bool {
+		return b.count(`operations WHERE kind = 'payment_event.apply' AND attempt > $1`, ops.DefaultMaxAttempts) == 1
+	})
 	b.untouched(client.ID)
 	b.gateway.breakDown(nil)
 	b.settled()
+	b.activatedOnce(client.ID, payment.Reference)
+}
+
+func TestForgetApplied(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, client, payment := b.purchase()
+	require.NoError(t, b.sim.Pay(payment.Reference, ""))
+	b.settled()
+	const applied = `operations WHERE kind = 'payment_event.apply'`
+	b.eventually(func() bool { return b.count(applied+` AND state = 'done'`) == 1 })
+	require.NoError(t, b.ForgetApplied(t.Context()))
+	require.Equal(t, 1, b.count(applied))
+
+	b.advance(31 * 24 * time.Hour)
+	require.NoError(t, b.ForgetApplied(t.Context()))
+	require.Zero(t, b.count(applied))
+	require.Equal(t, 1, b.count(`payment_events WHERE outcome = 'activated' AND applied_at IS NOT NULL`))
 	b.activatedOnce(client.ID, payment.Reference)
 }
 

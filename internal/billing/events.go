@@ -18,6 +18,12 @@ import (
 const (
 	eventKind    = "payment_event.apply" // stored in operations: don't rename
 	storeTimeout = 5 * time.Second       // the sender gives up on us after 30 s, and sends again
+
+	// eventAttempts outlasts any outage of the gateway, about three days: an event that was answered with 200 isn't sent again, and the
+	// poller looks only at what isn't paid.
+	eventAttempts = 1000
+	// operationsKept is how long one can see how an event was applied; what came of it stays with the event.
+	operationsKept = 30 * 24 * time.Hour
 )
 
 type eventInput struct {
@@ -80,13 +86,19 @@ func (s *Service) ignored(e Event) string {
 // with the operation's checkpoint.
 func (s *Service) eventWorkflow() ops.Workflow {
 	return ops.Workflow{
-		Kind: eventKind,
+		Kind: eventKind, MaxAttempts: eventAttempts,
 		Steps: []ops.Step{{
 			Name: "apply", Timeout: 30 * time.Second,
 			Do: s.verifyEvent,
 			Tx: s.applyEventTx,
 		}},
 	}
+}
+
+// ForgetApplied removes the operations that applied events long ago: there is one for every event.
+func (s *Service) ForgetApplied(ctx context.Context) error {
+	_, err := s.deps.Ops.Forget(ctx, eventKind, s.now().Add(-operationsKept))
+	return err
 }
 
 // verified is what Do hands to Tx.

@@ -58,12 +58,13 @@ func New(deps Deps, opts Options) *Service {
 	return &Service{deps: deps, opts: opts}
 }
 
-// Register adds the workflow that applies events, the poller of unfinished payments and the search for paid clients that nobody is
-// making to the operations engine.
+// Register adds to the operations engine the workflow that applies events, the poller of unfinished payments, the search for paid
+// clients that nobody is making, and the sweep of old work.
 func (s *Service) Register() {
 	s.deps.Ops.Register(s.eventWorkflow())
 	s.deps.Ops.Every("billing.poll", s.opts.PollInterval, s.Poll)
 	s.deps.Ops.Every("billing.resume_provisioning", 30*time.Second, s.ResumeProvisioning)
+	s.deps.Ops.Every("billing.forget_applied", time.Hour, s.ForgetApplied)
 }
 
 // now has PostgreSQL's resolution, so that what is returned equals what is read back.
