@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	activeTimeout = 3 * time.Minute // a bound for a busy machine, not a target: those are in the benchmark
-	customerPass  = "Correct-horse-7!"
+	activeTimeout   = 3 * time.Minute // a bound for a busy machine, not a target: those are in the benchmark
+	templateTimeout = 15 * time.Minute
+	customerPass    = "Correct-horse-7!"
 )
 
 // customer is somebody with a browser: an account, its token, and an HTTP client.
@@ -151,7 +152,7 @@ func (c *customer) await(name, state string) map[string]any {
 		}
 		last = decode(c.t, text)
 		return last["status"] == state
-	}, activeTimeout, 100*time.Millisecond, "%s doesn't become %s; it is %v", name, state, last)
+	}, activeTimeout, tick, "%s doesn't become %s", name, state)
 	return last
 }
 

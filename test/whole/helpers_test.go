@@ -55,6 +55,31 @@ func post(t *testing.T, body, signature string) int {
 	return resp.StatusCode
 }
 
+// rawGet asks the edge for a path that is sent as it is: Go's client would tidy it up.
+func rawGet(t *testing.T, host, path string) int {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(shared.Edge, "http://"), 10*time.Second)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host)
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	return resp.StatusCode
+}
+
+// awaitTemplate waits for the plan's template: the platform is up as soon as the first one is there.
+func awaitTemplate(t *testing.T, plan string) {
+	t.Helper()
+	const q = `SELECT EXISTS (SELECT FROM templates t JOIN plans p ON t.apps @> p.apps AND t.apps <@ p.apps WHERE p.id = $1 AND t.state = 'ready')`
+	require.Eventually(t, func() bool {
+		var ready bool
+		return shared.Pool.QueryRow(t.Context(), q, plan).Scan(&ready) == nil && ready
+	}, templateTimeout, time.Second, "the template of plan %s", plan)
+}
+
 // requireWebSocket opens Odoo's bus through the edge.
 func requireWebSocket(t *testing.T, o *odoo) {
 	t.Helper()

@@ -61,6 +61,7 @@ func TestSignUpToLogin(t *testing.T) {
 func TestBusinessPlan_HasWorkersAndAnEventPort(t *testing.T) {
 	t.Parallel()
 	c := signUp(t)
+	awaitTemplate(t, "business")
 	name := c.provision("business")
 	login, password := c.credentials(name)
 	o := visit(t, name)
