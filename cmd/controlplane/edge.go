@@ -39,7 +39,7 @@ are served when everything else is down, also after a restart of the edge.`,
 			defer pool.Close()
 			e, err := edge.New(edge.Options{
 				Listen: cfg.Edge.Listen, BaseDomain: cfg.BaseDomain, Pool: pool, StateFile: cfg.Edge.StateFile,
-				TrustedProxies: cfg.API.TrustedProxies, ProductName: cfg.AppName, Log: log,
+				TrustedProxies: cfg.API.TrustedProxies, APIUpstream: cfg.Edge.API, ProductName: cfg.AppName, Log: log,
 			})
 			if err != nil {
 				return err

@@ -44,6 +44,7 @@ type Edge struct {
 	PublicURL string `env:"EDGE_PUBLIC_URL" envDefault:"http://localhost:8080" validate:"http_url"` // scheme and port of tenants' addresses
 	ProbeURL  string `env:"EDGE_PROBE_URL" validate:"omitempty,http_url"`                           // where the worker reaches the edge; default: loopback at EDGE_LISTEN's port
 	StateFile string `env:"EDGE_STATE_FILE" envDefault:"/var/lib/odoo-hosting/edge-routes.json"`
+	API       string `env:"EDGE_API_UPSTREAM" validate:"omitempty,hostname_port"` // of an API that the edge shows at api.<BASE_DOMAIN>; default: none
 }
 
 // Auth holds what signs tokens and seals secrets.

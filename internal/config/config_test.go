@@ -75,6 +75,7 @@ func TestLoad_NamesEachProblem(t *testing.T) {
 		"sample front end":        {"FRONTEND_URL", "https://yourdomain.com", "FRONTEND_URL points to this machine or to a sample domain"},
 		"sample origin":           {"CORS_ORIGINS", "https://app.hosting.ng,https://yourdomain.com", "CORS_ORIGINS has a local origin or a sample domain"},
 		"sample public URL":       {"EDGE_PUBLIC_URL", "https://erp.example.com", "EDGE_PUBLIC_URL points to this machine or to a sample domain"},
+		"upstream is a URL":       {"EDGE_API_UPSTREAM", "http://127.0.0.1:8001", "EDGE_API_UPSTREAM is not valid"},
 		"local public URL":        {"API_PUBLIC_URL", "http://localhost:8001", "API_PUBLIC_URL points to this machine"},
 		"secret file is missing":  {"SECRET_KEY_FILE", "/nonexistent", "SECRET_KEY and SECRET_KEY_FILE are both set"},
 	}
