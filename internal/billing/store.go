@@ -53,19 +53,21 @@ func lockPayment(ctx context.Context, tx pgx.Tx, reference string) (Payment, err
 }
 
 func listPayments(ctx context.Context, q postgres.Querier, account accounts.ID, skip, limit int) ([]Payment, int, error) {
-	return paymentPage(ctx, q, `WHERE p.account_id = $1`, ` ORDER BY p.id DESC OFFSET $2 LIMIT $3`, account, skip, limit)
+	return paymentPage(ctx, q, `WHERE p.account_id = $1`, `p.id DESC`, skip, limit, account)
 }
 
 func listReviews(ctx context.Context, q postgres.Querier, skip, limit int) ([]Payment, int, error) {
-	return paymentPage(ctx, q, `WHERE p.review IS NOT NULL AND $1 = 0`, ` ORDER BY p.id OFFSET $2 LIMIT $3`, 0, skip, limit)
+	return paymentPage(ctx, q, `WHERE p.review IS NOT NULL`, `p.id`, skip, limit)
 }
 
-func paymentPage(ctx context.Context, q postgres.Querier, where, page string, key any, skip, limit int) ([]Payment, int, error) {
+// paymentPage returns a part of a list and the length of the whole; args are those of where.
+func paymentPage(ctx context.Context, q postgres.Querier, where, order string, skip, limit int, args ...any) ([]Payment, int, error) {
 	var total int
-	if err := q.QueryRow(ctx, `SELECT count(*)`+fromPayments+where, key).Scan(&total); err != nil {
+	if err := q.QueryRow(ctx, `SELECT count(*)`+fromPayments+where, args...).Scan(&total); err != nil {
 		return nil, 0, fmt.Errorf("count the payments: %w", err)
 	}
-	rows, err := q.Query(ctx, `SELECT `+paymentColumns+fromPayments+where+page, key, skip, limit)
+	page := fmt.Sprintf(` ORDER BY %s OFFSET $%d LIMIT $%d`, order, len(args)+1, len(args)+2)
+	rows, err := q.Query(ctx, `SELECT `+paymentColumns+fromPayments+where+page, append(args, skip, limit)...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list the payments: %w", err)
 	}
