@@ -27,6 +27,16 @@ func (s *Service) ProbeThrough(t http.RoundTripper, timeout time.Duration) {
 // Stock puts a password with a hash of no cost into the stock.
 func (s *Service) Stock(password secrets.Secret, hash string) { s.stock.add(password, hash) }
 
+// EnsureSpares is one run of the sweep.
+func (s *Service) EnsureSpares(ctx context.Context) error { return s.ensureSpares(ctx) }
+
+// FillStock spares a test the hashing.
+func (s *Service) FillStock() {
+	for range s.stock.missing() {
+		s.stock.add(secrets.RandomPassword(passwordLength), "hash")
+	}
+}
+
 // KeepRunning is one run of the sweep.
 func (s *Service) KeepRunning(ctx context.Context) error { return s.keepRunning(ctx) }
 

@@ -3,6 +3,8 @@ package provision
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"controlplane/internal/secrets"
@@ -70,7 +72,7 @@ func (s *stock) add(password secrets.Secret, hash string) {
 // ensureSpares makes, while no customer waits, what would otherwise be made while one does: clones of the templates in use, and hashed
 // passwords.
 func (s *Service) ensureSpares(ctx context.Context) error {
-	templates, err := s.usedTemplates(ctx)
+	wanted, err := s.wantedSpares(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,15 +87,35 @@ func (s *Service) ensureSpares(ctx context.Context) error {
 		}
 		s.stock.add(password, hash)
 	}
-	for _, t := range templates {
+	for _, template := range slices.Sorted(maps.Keys(wanted)) {
 		if busy, err := s.busy(ctx); busy || err != nil {
 			return err
 		}
-		if err := s.database.EnsureSpares(ctx, t.Name, s.opts.Spares); err != nil {
+		if err := s.database.EnsureSpares(ctx, template, wanted[template]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// wantedSpares is how many spares each ready template should have: none, once its image or its apps are no longer what new clients get.
+func (s *Service) wantedSpares(ctx context.Context) (map[string]int, error) {
+	ready, err := queryTemplates(ctx, s.pool, "WHERE state = 'ready'")
+	if err != nil {
+		return nil, err
+	}
+	used, err := s.usedTemplates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted := make(map[string]int, len(ready))
+	for _, t := range ready {
+		wanted[t.Name] = 0
+	}
+	for _, t := range used {
+		wanted[t.Name] = s.opts.Spares
+	}
+	return wanted, nil
 }
 
 // busy reports whether anything is being provisioned or built.

@@ -34,6 +34,7 @@ type world struct {
 	volumes    map[string]map[string]string // volume → path → content
 	roles      map[string]string            // role → subject
 	databases  map[string]*databaseState
+	spares     map[string]int // by template
 }
 
 type containerState struct {
@@ -51,7 +52,7 @@ type databaseState struct {
 func newWorld() *world {
 	return &world{
 		calls: map[string]int{}, failing: map[string]error{}, networks: map[string]provision.Network{}, containers: map[string]*containerState{},
-		volumes: map[string]map[string]string{}, roles: map[string]string{}, databases: map[string]*databaseState{},
+		volumes: map[string]map[string]string{}, roles: map[string]string{}, databases: map[string]*databaseState{}, spares: map[string]int{},
 	}
 }
 
@@ -326,9 +327,10 @@ func (w *world) RemoveTemplate(_ context.Context, name string) error {
 	return err
 }
 
-func (w *world) EnsureSpares(context.Context, string, int) error {
+func (w *world) EnsureSpares(_ context.Context, template string, count int) error {
 	leave, err := w.enter("EnsureSpares")
 	defer leave()
+	w.spares[template] = count
 	return err
 }
 
