@@ -256,5 +256,6 @@ func TestNewPassword_MeetsTheRule(t *testing.T) {
 	b := setup(t)
 	_, err := b.Register(t.Context(), b.ip, accounts.RegisterInput{Email: "a@example.com", Username: "alice", Password: accounts.NewPassword()})
 	require.NoError(t, err)
-	require.NotEqual(t, accounts.NewPassword(), accounts.NewPassword())
+	first, second := accounts.NewPassword(), accounts.NewPassword()
+	require.NotEqual(t, first, second)
 }
