@@ -60,12 +60,13 @@ write_apt_configuration() {
 	} >"$directory/$suite.list"
 	{
 		apt-config dump 2>/dev/null | grep -E '^Acquire::(Check-|Retries|https?::(Proxy|Timeout))' || true
-		# sid's index may be past its date: it is frozen on some mirrors.
+		# sid's index may be past its date: it is frozen on some mirrors. A build that a crash ends starts again, so dpkg need not sync.
 		cat <<-CONF
 			Acquire::Check-Valid-Until "false";
 			Acquire::Languages "none";
 			Dir::Etc::sourcelist "/build/$suite.list";
 			Dir::Etc::sourceparts "/build/none";
+			DPkg::Options:: "--force-unsafe-io";
 		CONF
 	} >"$directory/$suite.conf"
 }
