@@ -125,3 +125,28 @@ func TestSecondStart_TakesSecondsAndKeepsEverything(t *testing.T) {
 	_, err := visit(t, name).login(name, login, password)
 	require.NoError(t, err)
 }
+
+func TestWrongAmount_ActivatesNothing(t *testing.T) {
+	c := signUp(t)
+	name := c.create("basic")
+	reference, page := c.checkout(name, "basic")
+	// The next payment takes one naira only.
+	resp, err := http.Post("http://"+shared.Env["DEV_SIMULATOR_ADMIN_LISTEN"]+"/faults", "application/json", //nolint:noctx // a local call
+		strings.NewReader(`{"kind":"partial_debit","amount":100,"times":1}`))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Less(t, resp.StatusCode, http.StatusMultipleChoices)
+	c.payAt(page)
+
+	require.Eventually(t, func() bool {
+		var review *string
+		err := shared.Pool.QueryRow(t.Context(), "SELECT review FROM payments WHERE reference = $1", reference).Scan(&review)
+		return err == nil && review != nil
+	}, activeTimeout, tick, "a person has to look")
+	got := c.call(http.MethodGet, "/api/payments/verify/"+reference, nil, http.StatusOK)
+	require.Equal(t, "pending", got["status"])
+	detail := c.call(http.MethodGet, "/api/clients/"+name, nil, http.StatusOK)
+	require.Equal(t, "pending", detail["status"])
+	require.Equal(t, "pending", detail["payment_status"])
+	require.Empty(t, mustDocker(t, "ps", "-a", "--filter", "name=odoo_"+name, "--format", "{{.Names}}"))
+}
