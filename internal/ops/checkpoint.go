@@ -73,9 +73,10 @@ func (e *Engine) pause(ctx context.Context, p *progress) error {
 	return e.write(ctx, p, next, nil)
 }
 
-// fail records a failed attempt that will be repeated.
+// fail records a failed attempt that will be repeated. Beyond the last one, which only an outage gets to, none is counted.
 func (e *Engine) fail(ctx context.Context, p *progress, cause error) error {
 	next := p.standing
+	next.paused = p.attempt >= p.workflow.MaxAttempts
 	next.failed, next.detail = safeText(cause, textTrying), clean(cause.Error(), maxDetailBytes)
 	return e.write(ctx, p, next, []entry{p.event("retry", next.failed)})
 }

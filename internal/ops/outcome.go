@@ -27,6 +27,11 @@ type permanentError struct{ err error }
 func (p *permanentError) Error() string { return p.err.Error() }
 func (p *permanentError) Unwrap() error { return p.err }
 
+type outageError struct{ err error }
+
+func (o *outageError) Error() string { return o.err.Error() }
+func (o *outageError) Unwrap() error { return o.err }
+
 type unwindError struct{ err error }
 
 func (u *unwindError) Error() string { return u.err.Error() }
@@ -38,6 +43,10 @@ func (s *snoozeError) Error() string { return "snooze for " + s.after.String() }
 
 // Permanent marks an error that no repetition can cure: the operation is held at once and nothing is undone.
 func Permanent(err error) error { return &permanentError{err: err} }
+
+// Outage marks an error that ends by itself when something that we depend on is back. The step is tried again as after any other, but
+// never held for having been tried too often: its last attempt goes on.
+func Outage(err error) error { return &outageError{err: err} }
 
 // Unwind marks an error after which the steps done so far, this one included, are undone, last first; then the operation is
 // abandoned. An Undo that keeps failing holds it.

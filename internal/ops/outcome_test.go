@@ -47,6 +47,33 @@ func TestOutcome_RetriesThenGoesOn(t *testing.T) {
 	require.Equal(t, "Something went wrong on our side; we are trying again.", list[3].Message)
 }
 
+func TestOutcome_AnOutageIsNeverHeld(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var calls atomic.Int32
+	w := workflow(do("first", func(context.Context, *ops.Run) error {
+		switch n := calls.Add(1); {
+		case n <= 6:
+			return ops.Outage(errFull.WithCause(errBroken))
+		case n == 7:
+			return ops.Permanent(errBroken)
+		default:
+			return nil
+		}
+	}))
+	w.MaxAttempts = 3
+	e := b.running(w)
+	id := b.enqueue(e, "test.work", "tenant/1", nil)
+	op := b.reaches(e, id, ops.Held)
+	require.Equal(t, 3, op.Attempt, "no attempt beyond the last is counted")
+	require.EqualValues(t, 7, calls.Load(), "held for another reason")
+	list, err := e.Events(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, errFull.Message, list[len(list)-2].Message)
+	require.NoError(t, e.Retry(t.Context(), id))
+	b.reaches(e, id, ops.Done)
+}
+
 func TestOutcome_TimesOutAStep(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -112,6 +112,7 @@ func (w *worker) settle(ctx context.Context, p *progress, run *Run, cause error)
 		snooze    *snoozeError
 		permanent *permanentError
 		unwind    *unwindError
+		outage    *outageError
 		write     *writeError
 		wait      time.Duration
 		err       error
@@ -131,7 +132,7 @@ func (w *worker) settle(ctx context.Context, p *progress, run *Run, cause error)
 	case ctx.Err() != nil:
 		p.log.InfoContext(ctx, "a step was interrupted", "step", p.step, "error", cause, "reason", context.Cause(ctx))
 		err = w.engine.pause(ctx, p)
-	case p.attempt >= p.workflow.MaxAttempts:
+	case p.attempt >= p.workflow.MaxAttempts && !errors.As(cause, &outage):
 		err = w.engine.hold(ctx, p, run, cause)
 	default:
 		p.log.WarnContext(ctx, "a step failed and will be tried again", "step", p.step, "attempt", p.attempt, "error", cause)
