@@ -84,17 +84,17 @@ func (s *Service) install(ctx context.Context, r *ops.Run) error {
 	builder := s.builder(t, r.ID)
 	status, err := s.runtime.InspectContainer(ctx, builder.Name)
 	if err != nil {
-		return err
+		return outcome(err)
 	}
 	r.Note(ctx, "Installing "+strings.Join(t.Apps, ", "))
 	if !status.Running {
 		if err := s.prepareBuilder(ctx, t, builder); err != nil {
-			return holdIfForeign(err)
+			return outcome(err)
 		}
 	}
 	result, err := s.runtime.RunContainer(ctx, builder)
 	if err != nil {
-		return fmt.Errorf("install template %s: %w", t.Name, err)
+		return outcome(fmt.Errorf("install template %s: %w", t.Name, err))
 	}
 	if result.ExitCode != 0 {
 		return fmt.Errorf("install template %s: exit code %d:\n%s", t.Name, result.ExitCode, strings.Join(result.Tail, "\n"))
@@ -168,12 +168,12 @@ func (s *Service) seal(ctx context.Context, r *ops.Run) error {
 		return err
 	}
 	if err := s.database.SealTemplate(ctx, t.Name); err != nil {
-		return holdIfForeign(err)
+		return outcome(err)
 	}
 	if err := s.runtime.EnsureContainer(ctx, s.holder(t)); err != nil {
-		return holdIfForeign(err)
+		return outcome(err)
 	}
-	return s.runtime.RemoveVolume(ctx, t.Name+"_config")
+	return outcome(s.runtime.RemoveVolume(ctx, t.Name+"_config"))
 }
 
 func (s *Service) templateReady(ctx context.Context, tx pgx.Tx, r *ops.Run) error {

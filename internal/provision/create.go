@@ -100,7 +100,7 @@ func (s *Service) findTemplate(ctx context.Context, r *ops.Run) error {
 	}
 	template, err := s.EnsureTemplate(ctx, plan.Apps)
 	if err != nil && !errors.Is(err, ErrTemplateFailed) {
-		return err
+		return outcome(err)
 	}
 	if template.State != TemplateReady {
 		// After a change of image the new template takes minutes, or can't be built: who has paid gets the image before it meanwhile.
@@ -155,7 +155,7 @@ func (s *Service) create(ctx context.Context, r *ops.Run) error {
 	g.Go(func() error { return s.createContainer(ctx, w, r.ID) })
 	g.Go(func() error { return s.ensureFirewall(ctx) })
 	if err := g.Wait(); err != nil {
-		return holdIfForeign(err)
+		return outcome(err)
 	}
 	return r.Set("endpoint", tenants.Endpoint{Address: containerOf(w.subnet), HTTPPort: httpPort, EventPort: confOf(w.plan).eventPort()})
 }
@@ -258,10 +258,7 @@ func (s *Service) start(ctx context.Context, r *ops.Run) error {
 	if err != nil {
 		return err
 	}
-	if err := s.ensureFirewall(ctx); err != nil {
-		return err
-	}
-	return holdIfForeign(s.runtime.StartContainer(ctx, containerName(t)))
+	return s.startContainer(ctx, t)
 }
 
 func (s *Service) waitForOdoo(ctx context.Context, r *ops.Run) error {
@@ -273,7 +270,15 @@ func (s *Service) waitForOdoo(ctx context.Context, r *ops.Run) error {
 	if err != nil {
 		return err
 	}
-	return s.waitReady(ctx, containerName(t), containerOf(subnet))
+	err = s.waitReady(ctx, containerName(t), containerOf(subnet))
+	if err == nil {
+		return nil
+	}
+	// An Odoo doesn't come up while its database server is away.
+	if _, away := s.database.Inspect(ctx); away != nil {
+		return outcome(errors.Join(away, err))
+	}
+	return s.restart(ctx, t, err)
 }
 
 func (s *Service) publish(ctx context.Context, r *ops.Run) error {
@@ -281,7 +286,10 @@ func (s *Service) publish(ctx context.Context, r *ops.Run) error {
 	if err != nil {
 		return err
 	}
-	return s.probeEdge(ctx, t.Domain)
+	if err := s.probeEdge(ctx, t.Domain); err != nil {
+		return s.restart(ctx, t, err)
+	}
+	return nil
 }
 
 // fail tells the owner; the tenant may have been deleted meanwhile, and then there is nobody to tell.

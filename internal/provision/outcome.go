@@ -7,10 +7,14 @@ import (
 	"controlplane/internal/ops"
 )
 
-// holdIfForeign makes an error that no repetition cures hold the operation at once: somebody else's object has our name.
-func holdIfForeign(err error) error {
-	if errors.Is(err, ErrForeign) {
+// outcome tells the operation what follows from an error of the engine or of the database server. Somebody else's object with our name
+// is cured by no repetition and holds it at once; either of the two being away is waited out, however long it takes.
+func outcome(err error) error {
+	switch {
+	case errors.Is(err, ErrForeign):
 		return ops.Permanent(err)
+	case errs.KindOf(err) == errs.Unavailable:
+		return ops.Outage(err)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"controlplane/internal/tenants"
@@ -32,6 +33,9 @@ func (s *Service) keepOneRunning(ctx context.Context, r tenants.Route) error {
 	name := containerName(tenants.Tenant{Name: r.Name})
 	status, err := s.runtime.InspectContainer(ctx, name)
 	switch {
+	case errors.Is(err, ErrForeign):
+		s.log.ErrorContext(ctx, "an active tenant's container isn't ours", "tenant", r.TenantID, "container", name, "error", err)
+		return nil
 	case err != nil:
 		return fmt.Errorf("look at tenant %s: %w", r.TenantID, err)
 	case !status.Exists:
@@ -45,4 +49,20 @@ func (s *Service) keepOneRunning(ctx context.Context, r tenants.Route) error {
 		s.log.ErrorContext(ctx, "an active tenant can't be started", "tenant", r.TenantID, "error", err) // the others still can
 	}
 	return nil
+}
+
+func (s *Service) startContainer(ctx context.Context, t tenants.Tenant) error {
+	if err := s.ensureFirewall(ctx); err != nil {
+		return outcome(err)
+	}
+	return outcome(s.runtime.StartContainer(ctx, containerName(t)))
+}
+
+// restart is for an attempt that found no Odoo, and returns why. What was stopped by hand, by "make stop" or with the host stays stopped,
+// and the next attempt would fare no better.
+func (s *Service) restart(ctx context.Context, t tenants.Tenant, cause error) error {
+	if err := s.startContainer(ctx, t); err != nil {
+		return err
+	}
+	return cause
 }

@@ -51,7 +51,8 @@ type Options struct {
 	Spares             int           // clones kept ready for each template that plans use; negative: none; default 2
 }
 
-// Service provisions tenants. It keeps nothing in memory but when the firewall was last looked after.
+// Service provisions tenants. What it keeps in memory may be lost at any time: when the firewall was last looked after, and passwords that
+// nobody has yet.
 type Service struct {
 	pool     *pgxpool.Pool
 	ops      *ops.Engine

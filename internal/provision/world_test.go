@@ -62,6 +62,20 @@ func (w *world) enter(method string) (func(), error) {
 	return w.mu.Unlock, w.failing[method]
 }
 
+func (w *world) count(method string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls[method]
+}
+
+func (w *world) failure(method string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failing[method]
+}
+
+const pollInterval = 20 * time.Millisecond
+
 func (w *world) fail(method string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

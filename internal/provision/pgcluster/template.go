@@ -78,7 +78,7 @@ func (c *Cluster) SealTemplate(ctx context.Context, name string) error {
 	if err := c.check(name, templateSubject(name), s); err != nil {
 		return err
 	}
-	if s.role.exists {
+	if s.role.exists && s.database.open { // one that is closed was taken, and only its role is left over
 		if err := c.takeTemplate(ctx, name); err != nil {
 			return err
 		}

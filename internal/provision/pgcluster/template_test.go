@@ -24,6 +24,24 @@ func TestASealedTemplateIsClosed(t *testing.T) {
 	})
 }
 
+func TestASealingThatCrashedGoesOn(t *testing.T) {
+	t.Parallel()
+	onEachVersion(t, func(t *testing.T, b *bundle) {
+		// What a crash leaves between closing the database and dropping the builder's role.
+		control := b.login(t, controlRole, b.server.password, "postgres")
+		for _, sql := range []string{
+			"CREATE ROLE " + b.template + " NOLOGIN",
+			"COMMENT ON ROLE " + b.template + " IS 'odoo-hosting " + b.installation + " template/" + b.template + "'",
+		} {
+			_, err := control.Exec(t.Context(), sql)
+			require.NoError(t, err)
+		}
+		require.NoError(t, b.SealTemplate(t.Context(), b.template))
+		require.Equal(t, 0, value[int](t, b.super, "SELECT count(*) FROM pg_roles WHERE rolname = $1", b.template))
+		require.False(t, value[bool](t, b.super, "SELECT datallowconn FROM pg_database WHERE datname = $1", b.template))
+	})
+}
+
 func TestAHalfMadeTemplateIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	onEachVersion(t, func(t *testing.T, b *bundle) {
