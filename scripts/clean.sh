@@ -17,7 +17,7 @@ cd "$ROOT"
 if ! timeout 20 docker version >/dev/null 2>&1; then
 	die "no Docker engine answers, so what is on it can't be removed: start it (scripts/engine.sh) and try again"
 fi
-if [[ -s $STATE_DIR/installation ]]; then
+if [[ -s $STATE_DIR/dev.env ]]; then
 	"$ROOT/scripts/build.sh"
 	bin/controlplane dev clean
 fi

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -117,6 +116,9 @@ func (d *dev) deriveAddresses() {
 	set("API_PUBLIC_URL", "http://"+loopback(d.environ["API_LISTEN"]))
 	_, edgePort, _ := net.SplitHostPort(d.environ["EDGE_LISTEN"])
 	set("EDGE_PUBLIC_URL", "http://"+net.JoinHostPort(d.environ["BASE_DOMAIN"], edgePort))
+	if host := d.environ["DOCKER_HOST"]; host != "" {
+		set("DOCKER_SOCKET_PATH", host) // what the docker command uses
+	}
 	if d.simulated() {
 		d.environ["PAYSTACK_BASE_URL"] = "http://" + d.environ["DEV_SIMULATOR_LISTEN"]
 	}
@@ -156,6 +158,9 @@ func (d *dev) say(format string, args ...any) {
 
 // run brings everything up, prints how to use it, and stays until ctx ends.
 func (d *dev) run(ctx context.Context) error {
+	if err := d.state.lock(); err != nil {
+		return err
+	}
 	if _, err := engineCLI(ctx, "version", "--format", "{{.Server.Version}}"); err != nil {
 		return fmt.Errorf("the container engine can't be reached: %w", err)
 	}
@@ -258,10 +263,10 @@ func (d *dev) children() []child {
 
 // waitFor polls url until it answers 200.
 func waitFor(ctx context.Context, url string, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		req, err := http.NewRequestWithContext(bounded, http.MethodGet, url, nil)
 		if err != nil {
 			return fmt.Errorf("ask %s: %w", url, err)
 		}
@@ -272,52 +277,12 @@ func waitFor(ctx context.Context, url string, timeout time.Duration) error {
 			}
 		}
 		select {
-		case <-ctx.Done():
+		case <-bounded.Done():
+			if ctx.Err() != nil { // Ctrl-C
+				return ctx.Err()
+			}
 			return fmt.Errorf("%s didn't answer in %v; see the logs in the state folder", url, timeout)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// stop stops the tenants and the databases, keeping all data.
-func (d *dev) stop(ctx context.Context) error {
-	if err := d.stopTenants(ctx); err != nil {
-		d.say("tenants: %v", err)
-	}
-	names, err := devObjects(ctx, d.state.instance, "container")
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		d.say("stopping %s", name)
-		if _, err := engineCLI(ctx, "stop", "--time", "30", name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// clean removes what this installation made on the engine, dev's own servers and the state folder.
-func (d *dev) clean(ctx context.Context) error {
-	if err := d.removeTenants(ctx); err != nil {
-		return fmt.Errorf("remove the tenants' containers: %w", err)
-	}
-	for _, kind := range []string{"container", "volume"} {
-		names, err := devObjects(ctx, d.state.instance, kind)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			d.say("removing %s %s", kind, name)
-			args := []string{"rm", "--force", "--volumes", name}
-			if kind == "volume" {
-				args = []string{"volume", "rm", name}
-			}
-			if _, err := engineCLI(ctx, args...); err != nil {
-				return err
-			}
-		}
-	}
-	d.say("removing %s", filepath.Base(d.state.dir))
-	return os.RemoveAll(d.state.dir)
 }

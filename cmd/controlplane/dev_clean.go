@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,6 +19,55 @@ const tenantStopGrace = 10 * time.Second
 
 // installationFile keeps the installation's id, so that stop and clean know what is ours while the database is down.
 const installationFile = "installation"
+
+// stop stops the tenants and the databases, keeping all data.
+func (d *dev) stop(ctx context.Context) error {
+	if err := d.state.lock(); err != nil {
+		return err
+	}
+	if err := d.stopTenants(ctx); err != nil {
+		d.say("tenants: %v", err)
+	}
+	names, err := devObjects(ctx, d.state.instance, "container")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		d.say("stopping %s", name)
+		if _, err := engineCLI(ctx, "stop", "--time", "30", name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clean removes what this installation made on the engine, dev's own servers and the state folder.
+func (d *dev) clean(ctx context.Context) error {
+	if err := d.state.lock(); err != nil {
+		return err
+	}
+	if err := d.removeTenants(ctx); err != nil {
+		return fmt.Errorf("remove the tenants' containers: %w", err)
+	}
+	for _, kind := range []string{"container", "volume"} {
+		names, err := devObjects(ctx, d.state.instance, kind)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			d.say("removing %s %s", kind, name)
+			args := []string{"rm", "--force", "--volumes", name}
+			if kind == "volume" {
+				args = []string{"volume", "rm", name}
+			}
+			if _, err := engineCLI(ctx, args...); err != nil {
+				return err
+			}
+		}
+	}
+	d.say("removing %s", filepath.Base(d.state.dir))
+	return os.RemoveAll(d.state.dir)
+}
 
 func (d *dev) rememberInstallation(ctx context.Context, cfg config.Config) error {
 	pool, err := postgres.Open(ctx, cfg.Platform.URL.Reveal(), postgres.Options{MaxConns: 1})
@@ -116,6 +166,12 @@ func (d *dev) removeTenants(ctx context.Context) error {
 // removeDatabases drops the tenants' and templates' databases on a server that the user brought. The platform database that the
 // user brought is left: only its owner may say what else is in it.
 func (d *dev) removeDatabases(ctx context.Context) error {
+	if d.ownPlatform() { // which knows their names, and may be stopped
+		var err error
+		if d.environ["DATABASE_URL"], err = d.startPlatformDatabase(ctx); err != nil {
+			return err
+		}
+	}
 	cfg, err := config.Load(d.environ, config.PartPlatform, config.PartCluster)
 	if err != nil {
 		return err

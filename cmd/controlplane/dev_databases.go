@@ -25,7 +25,7 @@ func (d *dev) startPlatformDatabase(ctx context.Context) (string, error) {
 		return "", err
 	}
 	port := d.setting("DEV_PLATFORM_DB_PORT")
-	err := ensureService(ctx, d.state.instance, name,
+	err := ensureService(ctx, d.state.instance, name, portSetting{"DEV_PLATFORM_DB_PORT", port},
 		"--publish", "127.0.0.1:"+port+":5432",
 		"--volume", name+":"+pgData, "--env", "PGDATA="+pgData,
 		"--volume", d.state.path("platform-db.password")+":/run/secrets/password:ro",
@@ -49,7 +49,7 @@ func (d *dev) startCluster(ctx context.Context, supernet netip.Prefix) error {
 		return err
 	}
 	port := d.setting("EXTERNAL_DB_PORT")
-	err := ensureService(ctx, d.state.instance, name,
+	err := ensureService(ctx, d.state.instance, name, portSetting{"EXTERNAL_DB_PORT", port},
 		"--network", "host", "--shm-size", "256m",
 		"--volume", name+":"+pgData, "--env", "PGDATA="+pgData,
 		"--volume", d.state.path("tenants-db.password")+":/run/secrets/password:ro",
@@ -75,19 +75,22 @@ func databaseURL(user, password, host, name string) string {
 
 // waitForDatabase polls until the server takes connections: the first start of a server takes seconds.
 func waitForDatabase(ctx context.Context, dsn string) error {
-	ctx, cancel := context.WithTimeout(ctx, databaseStartTimeout)
+	bounded, cancel := context.WithTimeout(ctx, databaseStartTimeout)
 	defer cancel()
 	var last error
 	for {
-		conn, err := pgx.Connect(ctx, dsn)
+		conn, err := pgx.Connect(bounded, dsn)
 		if err == nil {
-			return conn.Close(ctx)
+			return conn.Close(bounded)
 		}
-		if ctx.Err() == nil {
+		if bounded.Err() == nil {
 			last = err
 		}
 		select {
-		case <-ctx.Done():
+		case <-bounded.Done():
+			if ctx.Err() != nil { // Ctrl-C
+				return ctx.Err()
+			}
 			return errors.Join(errors.New("the database server didn't start in time"), last)
 		case <-time.After(100 * time.Millisecond):
 		}

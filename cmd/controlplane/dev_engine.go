@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,36 +19,50 @@ const devLabel = "com.odoo-cloud.dev"
 // engineCLI runs the docker command. The database servers of dev are ordinary containers that a user may look at and stop by
 // hand, so they are started as the user would; everything of tenants goes through internal/provision/docker.
 func engineCLI(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	bounded, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "docker", args...) //nolint:gosec // fixed command, arguments of our own
+	cmd := exec.CommandContext(bounded, "docker", args...) //nolint:gosec // fixed command, arguments of our own
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) {
 		return "", errors.New("the docker command is missing; \"make run\" installs it, or install Docker")
 	}
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %s", args[0], lastLine(stderr.String()))
+	switch {
+	case err == nil:
+		return strings.TrimSpace(stdout.String()), nil
+	case ctx.Err() != nil: // Ctrl-C
+		return "", ctx.Err()
+	case bounded.Err() != nil:
+		return "", fmt.Errorf("docker %s: the engine didn't answer in a minute", args[0])
 	}
-	return strings.TrimSpace(stdout.String()), nil
+	return "", fmt.Errorf("docker %s: %s", args[0], complaint(stderr.String(), err))
 }
 
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return lines[len(lines)-1]
+// complaint is the line of the docker command's output that says what is wrong; "see the help" may come after it.
+func complaint(output string, err error) string {
+	for _, line := range slices.Backward(strings.Split(output, "\n")) {
+		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, "--help'") {
+			return strings.TrimPrefix(line, "docker: ")
+		}
+	}
+	return err.Error()
 }
 
-// ensureService starts the container name unless it runs already. One that was stopped is started again; the arguments count only
-// when it has to be made.
-func ensureService(ctx context.Context, instance, name string, runArgs ...string) error {
+// ensureService starts the container name, which listens on port, unless it runs already. One that was stopped is started again; the
+// arguments count only when it has to be made.
+func ensureService(ctx context.Context, instance, name string, port portSetting, runArgs ...string) error {
 	state, err := engineCLI(ctx, "ps", "-a", "--filter", "name=^/?"+name+"$", "--filter", "label="+devLabel+"="+instance, "--format", "{{.State}}")
 	if err != nil {
 		return err
 	}
-	switch state {
-	case "running":
+	if state == "running" {
 		return nil
+	}
+	if err := port.free(ctx); err != nil {
+		return err
+	}
+	switch state {
 	case "":
 		// The volume bears the label too, so that clean finds it.
 		if _, err := engineCLI(ctx, "volume", "create", "--label", devLabel+"="+instance, name); err != nil {
@@ -61,6 +77,19 @@ func ensureService(ctx context.Context, instance, name string, runArgs ...string
 		_, err = engineCLI(ctx, "start", name)
 	}
 	return err
+}
+
+// portSetting is a port on this machine and the variable that sets it.
+type portSetting struct{ name, port string }
+
+// free says in one line that the port is taken. The server would only fail to start, or another one would answer in its place.
+func (p portSetting) free(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", p.port))
+	if err != nil {
+		return fmt.Errorf("port %s is in use or can't be used; set %s to another one", p.port, p.name)
+	}
+	return l.Close()
 }
 
 // devObjects returns the names of dev's own containers or volumes.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/joho/godotenv"
 
@@ -22,6 +23,7 @@ type devState struct {
 	instance string            // tells the containers of two checkouts on one engine apart
 	settings map[string]string // generated once; see generate
 	images   map[string]string // from scripts/images.sh
+	locked   *os.File          // nil unless this process has the folder to itself
 }
 
 // openDevState reads the folder, and makes and fills it at the first start.
@@ -65,6 +67,21 @@ func generate() map[string]string {
 		"EXTERNAL_DB_PASSWORD":  secrets.RandomPassword(24).Reveal(),
 		"PAYSTACK_SECRET_KEY":   "sk_test_" + secrets.RandomHex(20),
 	}
+}
+
+// lock keeps a second process from working with the folder until this one ends: a clean under a running platform would leave things
+// behind that nothing knows of any more.
+func (s *devState) lock() error {
+	f, err := os.OpenFile(s.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock the state folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor is small
+		_ = f.Close()
+		return errors.New("another \"make run\", stop or clean works with this state folder; end it first (Ctrl-C)")
+	}
+	s.locked = f
+	return nil
 }
 
 func (s *devState) path(elem ...string) string {

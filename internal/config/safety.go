@@ -55,7 +55,8 @@ func platformURLProblems(raw secrets.Secret) []string {
 	switch {
 	case name == "":
 		return []string{"DATABASE_URL must name a database"}
-	case name == "postgres", strings.HasPrefix(name, "template"), strings.HasPrefix(name, "odoo_"):
+	case name == "postgres", strings.HasPrefix(name, "template"),
+		slices.ContainsFunc([]string{"odoo_", "odootmpl_", "odoospare_"}, func(ours string) bool { return strings.HasPrefix(name, ours) }):
 		return []string{"DATABASE_URL must name the platform's own database, not \"postgres\", a template or a tenant's (odoo_…)"}
 	}
 	return nil
