@@ -43,8 +43,8 @@ func (s *Service) BuildWorkflow() ops.Workflow {
 			{Name: "install", Timeout: buildTimeout, Do: s.install},
 			{Name: "seal", Timeout: 5 * time.Minute, Do: s.seal, Tx: s.templateReady},
 		},
-		Held:        s.templateFailed,
-		MaxAttempts: 4,
+		// The default number of attempts: a worker that dies costs one too, and an installation takes minutes in which several may.
+		Held: s.templateFailed,
 	}
 }
 
