@@ -99,7 +99,7 @@ type ContainerStatus struct {
 	Exists   bool
 	Running  bool
 	ExitCode int
-	OOM      bool // killed for its memory limit
+	OOM      bool // killed for its memory limit, as far as the engine noticed: Docker 20.10 misses some
 	Restarts int
 	SpecHash string
 	Address  netip.Addr
