@@ -55,6 +55,12 @@ func (s *server) callback(r *http.Request, reference string) (callbackAnswer, er
 	if err != nil {
 		return callbackAnswer{}, err
 	}
+	if payment.Status == billing.StatusPending && t.State != tenants.Pending {
+		// It may have been applied between the two reads.
+		if payment, err = s.deps.Billing.ByReference(r.Context(), reference); err != nil {
+			return callbackAnswer{}, err
+		}
+	}
 	op, err := s.deps.Ops.Latest(r.Context(), t.ID.Subject())
 	if err != nil && !errors.Is(err, ops.ErrNotFound) {
 		return callbackAnswer{}, err
