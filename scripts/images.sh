@@ -41,14 +41,15 @@ check_disk() {
 
 # base SUITE makes the Debian image that the others build on.
 base() {
-	local suite=$1 tag=odoo-hosting/debian:$1 hash
+	local suite=$1 tag=odoo-hosting/debian:$1 hash mirror
 	hash=$(recipe debian "$suite")
 	up_to_date "$tag" "$hash" && return
 	((EUID == 0)) || die "building images needs root for debootstrap: run it as root, or let the engine reach a registry (IMAGES=pull)"
 	check_disk
 	install_packages debootstrap debian-archive-keyring ca-certificates
+	mirror=$(debian_mirror)
 	quietly "$STATE_DIR/log/debian-$suite.log" "base image $suite" \
-		"$RECIPES/debian/build.sh" "$suite" "$(debian_mirror)" "$STATE_DIR/build/root-$suite" "$tag" "$hash"
+		"$RECIPES/debian/build.sh" "$suite" "$mirror" "$STATE_DIR/build/root-$suite" "$tag" "$hash"
 }
 
 # build NAME TAG "SUITE..." ARGUMENT... builds one image from its recipe, unless the engine has it already.

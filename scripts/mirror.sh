@@ -1,8 +1,6 @@
 # Reads this machine's package sources, so that images are built from the mirror that works here. Sourced by images.sh.
 # shellcheck shell=bash
 
-OFFICIAL_MIRROR=http://deb.debian.org/debian
-
 # apt_sources prints "URI SUITE" for each enabled Debian source of this machine, in the one-line and the deb822 format alike.
 apt_sources() {
 	[[ $(. /etc/os-release && printf '%s' "${ID:-}") == debian ]] || return 0
@@ -42,7 +40,8 @@ source_of() { apt_sources | awk -v pattern="$1" '$2 ~ pattern && !found++ { prin
 debian_mirror() {
 	local mirror=${DEBIAN_MIRROR:-}
 	[[ -n $mirror ]] || mirror=$(source_of '^[a-z]+$')
-	printf '%s\n' "${mirror:-$OFFICIAL_MIRROR}"
+	[[ -n $mirror ]] || die "this machine has no Debian package source: set DEBIAN_MIRROR to the URL of one"
+	printf '%s\n' "$mirror"
 }
 
 # write_apt_configuration SUITE DIRECTORY writes SUITE.list and SUITE.conf for a build: the mirror, updates and security fixes where this

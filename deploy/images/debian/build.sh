@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # build.sh SUITE MIRROR DIRECTORY TAG RECIPE-HASH makes a small Debian base image without a registry: debootstrap, trimmed, imported.
-# Nothing of the building machine stays in it: the sources point at Debian's own address.
+# Nothing of the building machine stays in it, package sources included: an image changes by being built anew.
 set -euo pipefail
 
 suite=$1 mirror=$2 root=$3 tag=$4 recipe=$5
@@ -9,9 +9,7 @@ trap 'rm -rf --one-file-system "$root"' EXIT
 rm -rf --one-file-system "$root"
 debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror"
 
-cat >"$root/etc/apt/sources.list" <<-SOURCES
-	deb http://deb.debian.org/debian $suite main
-SOURCES
+: >"$root/etc/apt/sources.list"
 # Whatever is installed on top leaves its manuals out as well, except the copyright files, which have to stay.
 cat >"$root/etc/dpkg/dpkg.cfg.d/90-slim" <<-DPKG
 	path-exclude /usr/share/doc/*
