@@ -32,6 +32,7 @@ const (
 	startupTimeout = 30 * time.Second
 	drainTimeout   = 25 * time.Second
 	startRetry     = 2 * time.Second
+	clusterRetry   = 20 * time.Second
 	sweepInterval  = 10 * time.Minute
 )
 
@@ -195,7 +196,8 @@ func (p *platform) registerSweeps() {
 
 // work runs the operations engine until ctx ends, and drains it then.
 func (p *platform) work(ctx context.Context) error {
-	if err := p.checkCluster(ctx); err != nil {
+	checked, err := p.checkCluster(ctx)
+	if err != nil {
 		return err
 	}
 	for {
@@ -210,29 +212,49 @@ func (p *platform) work(ctx context.Context) error {
 		case <-time.After(startRetry):
 		}
 	}
-	<-ctx.Done()
+	if !checked {
+		err = untilChecked(ctx, clusterRetry, p.checkCluster)
+	}
+	if err == nil {
+		<-ctx.Done()
+	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if err := p.ops.Stop(drain); err != nil {
 		p.log.WarnContext(drain, "some work was cut short; it goes on where it was at the next start", "error", err)
 	}
-	return nil
+	return err
 }
 
-// checkCluster refuses to work on a server that is set up unsafely. One that is down is waited for by the operations themselves.
-func (p *platform) checkCluster(ctx context.Context) error {
+// untilChecked repeats check until it could be made, and returns what it found; nil when ctx ends before.
+func untilChecked(ctx context.Context, every time.Duration, check func(context.Context) (bool, error)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(every):
+		}
+		if checked, err := check(ctx); checked {
+			return err
+		}
+	}
+}
+
+// checkCluster refuses to work on a server that is set up unsafely, and reports whether it could be asked. One that is down is waited for
+// by the operations themselves.
+func (p *platform) checkCluster(ctx context.Context) (checked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startupTimeout)
 	defer cancel()
 	report, err := p.provision.Check(ctx)
 	if err != nil {
 		p.log.WarnContext(ctx, "the tenants' database server can't be checked yet", "error", err)
-		return nil
+		return false, nil
 	}
 	for _, w := range report.Warnings {
 		p.log.WarnContext(ctx, "tenants' database server", "warning", w)
 	}
 	if len(report.Problems) > 0 {
-		return fmt.Errorf("the tenants' database server (EXTERNAL_DB_*) can't be used:\n  - %s", strings.Join(report.Problems, "\n  - "))
+		return true, fmt.Errorf("the tenants' database server (EXTERNAL_DB_*) can't be used:\n  - %s", strings.Join(report.Problems, "\n  - "))
 	}
-	return nil
+	return true, nil
 }
