@@ -261,26 +261,6 @@ func (s *Service) start(ctx context.Context, r *ops.Run) error {
 	return s.startContainer(ctx, t)
 }
 
-func (s *Service) waitForOdoo(ctx context.Context, r *ops.Run) error {
-	t, err := s.subject(ctx, r)
-	if err != nil {
-		return err
-	}
-	subnet, err := subnetOf(ctx, s.pool, t.ID)
-	if err != nil {
-		return err
-	}
-	err = s.waitReady(ctx, containerName(t), containerOf(subnet))
-	if err == nil {
-		return nil
-	}
-	// An Odoo doesn't come up while its database server is away.
-	if _, away := s.database.Inspect(ctx); away != nil {
-		return outcome(errors.Join(away, err))
-	}
-	return s.restart(ctx, t, err)
-}
-
 func (s *Service) publish(ctx context.Context, r *ops.Run) error {
 	t, err := s.subject(ctx, r)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"controlplane/internal/errs"
+	"controlplane/internal/ops"
 )
 
 const (
@@ -76,6 +77,26 @@ func (p *prober) poll(ctx context.Context, base, host string, stop <-chan error)
 		case <-tick.C:
 		}
 	}
+}
+
+func (s *Service) waitForOdoo(ctx context.Context, r *ops.Run) error {
+	t, err := s.subject(ctx, r)
+	if err != nil {
+		return err
+	}
+	subnet, err := subnetOf(ctx, s.pool, t.ID)
+	if err != nil {
+		return err
+	}
+	err = s.waitReady(ctx, containerName(t), containerOf(subnet))
+	if err == nil {
+		return nil
+	}
+	// An Odoo doesn't come up while its database server is away.
+	if _, away := s.database.Inspect(ctx); away != nil {
+		return outcome(errors.Join(away, err))
+	}
+	return s.restart(ctx, t, err)
 }
 
 // waitReady waits until the container's Odoo answers, and no longer than it runs.
