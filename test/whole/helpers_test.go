@@ -80,8 +80,15 @@ func awaitTemplate(t *testing.T, plan string) {
 	}, templateTimeout, time.Second, "the template of plan %s", plan)
 }
 
-// requireWebSocket opens Odoo's bus through the edge.
+// requireWebSocket opens Odoo's bus through the edge. With workers it has a process of its own, which listens a moment after the others;
+// browsers try again as this does.
 func requireWebSocket(t *testing.T, o *odoo) {
+	t.Helper()
+	require.Eventually(t, func() bool { return upgrade(t, o) == http.StatusSwitchingProtocols }, activeTimeout, tick, "the bus answers")
+}
+
+// upgrade asks for a WebSocket and returns the status.
+func upgrade(t *testing.T, o *odoo) int {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(shared.Edge, "http://"), 10*time.Second)
 	require.NoError(t, err)
@@ -94,7 +101,7 @@ func requireWebSocket(t *testing.T, o *odoo) {
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
-	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+	return resp.StatusCode
 }
 
 // kill sends SIGKILL to the process of the platform that runs the subcommand; dev starts it again.
