@@ -31,32 +31,25 @@ What isn't configured by the environment or .env gets a working default, and sec
 and kept in the state folder. Ctrl-C stops the platform's processes; the engine, the databases and
 the tenants go on. "dev stop" stops those too, "dev clean" removes everything that is ours.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := openDev(stateDir, cmd.OutOrStdout())
-			if err != nil {
-				return err
-			}
-			return d.run(cmd.Context())
-		},
+		RunE: withDev(&stateDir, (*dev).run),
 	}
 	cmd.PersistentFlags().StringVar(&stateDir, "state-dir", cmp.Or(os.Getenv("STATE_DIR"), ".state"), "folder for secrets, logs and image references") //nolint:forbidigo // a flag's default
 	cmd.AddCommand(
-		&cobra.Command{Use: "stop", Short: "Stop the tenants and the databases; data stays", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := openDev(stateDir, cmd.OutOrStdout())
-			if err != nil {
-				return err
-			}
-			return d.stop(cmd.Context())
-		}},
-		&cobra.Command{Use: "clean", Short: "Remove everything that is ours: tenants, databases, data", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := openDev(stateDir, cmd.OutOrStdout())
-			if err != nil {
-				return err
-			}
-			return d.clean(cmd.Context())
-		}},
+		&cobra.Command{Use: "stop", Short: "Stop the tenants and the databases; data stays", Args: cobra.NoArgs, RunE: withDev(&stateDir, (*dev).stop)},
+		&cobra.Command{Use: "clean", Short: "Remove everything that is ours: tenants, databases, data", Args: cobra.NoArgs, RunE: withDev(&stateDir, (*dev).clean)},
 	)
 	return cmd
+}
+
+// withDev opens the state folder, whose name is known once the flags are read, and does one thing with it.
+func withDev(stateDir *string, do func(*dev, context.Context) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		d, err := openDev(*stateDir, cmd.OutOrStdout())
+		if err != nil {
+			return err
+		}
+		return do(d, cmd.Context())
+	}
 }
 
 // dev is the platform on one machine.

@@ -104,16 +104,26 @@ func (d *dev) engineRuntime() (*docker.Runtime, error) {
 	return docker.New(docker.Options{Host: d.setting("DOCKER_SOCKET_PATH"), Installation: id, Binary: self})
 }
 
+// ours opens the engine's adapter and lists what bears our installation's label. The adapter is nil when there is nothing yet.
+func (d *dev) ours(ctx context.Context) (*docker.Runtime, []docker.Object, error) {
+	runtime, err := d.engineRuntime()
+	if err != nil || runtime == nil {
+		return nil, nil, err
+	}
+	objects, err := runtime.Objects(ctx)
+	return runtime, objects, err
+}
+
 // stopTenants stops every container of the installation; the firewall's rules stay in the kernel.
 func (d *dev) stopTenants(ctx context.Context) error {
-	runtime, err := d.engineRuntime()
+	runtime, objects, err := d.ours(ctx)
 	if err != nil || runtime == nil {
 		return err
 	}
-	objects, err := runtime.Objects(ctx)
-	if err != nil {
-		return err
-	}
+	return d.stopContainers(ctx, runtime, objects)
+}
+
+func (d *dev) stopContainers(ctx context.Context, runtime *docker.Runtime, objects []docker.Object) error {
 	for _, o := range objects {
 		if o.Kind != "container" {
 			continue
@@ -128,16 +138,12 @@ func (d *dev) stopTenants(ctx context.Context) error {
 
 // removeTenants removes what the installation has on the engine and, on a server that isn't dev's own, its databases and roles.
 func (d *dev) removeTenants(ctx context.Context) error {
-	runtime, err := d.engineRuntime()
+	runtime, objects, err := d.ours(ctx)
 	if err != nil || runtime == nil {
 		return err
 	}
-	objects, err := runtime.Objects(ctx)
-	if err != nil {
-		return err
-	}
 	// The firewall goes while no tenant runs, and before its guard, which would put it back.
-	if err := d.stopTenants(ctx); err != nil {
+	if err := d.stopContainers(ctx, runtime, objects); err != nil {
 		return err
 	}
 	if err := runtime.RemoveFirewall(ctx); err != nil {
