@@ -28,6 +28,9 @@ func (e *Engine) complete(ctx context.Context, p *progress, run *Run, goOn bool)
 			if err := callTx(ctx, tx, step.Tx, run); err != nil {
 				return next, nil, err
 			}
+			if err := e.stillWanted(ctx, tx, p); err != nil {
+				return next, nil, err
+			}
 			next, log = p.forward(goOn)
 			next.data = run.snapshot()
 			if next.state != Done && run.following() != nil {
@@ -88,7 +91,8 @@ func (e *Engine) turn(ctx context.Context, p *progress, cause error) error {
 	return e.write(ctx, p, next, log)
 }
 
-// hold stops the operation until a person looks, and tells the subject in the same transaction.
+// hold stops the operation until a person looks, and tells the subject in the same transaction. When another one waits for its end
+// nobody can make this one go on: that is its end.
 func (e *Engine) hold(ctx context.Context, p *progress, run *Run, cause error) error {
 	p.log.ErrorContext(ctx, "an operation is held", "step", p.step, "attempt", p.attempt, "error", cause)
 	return e.writeTx(ctx, p,
@@ -103,5 +107,5 @@ func (e *Engine) hold(ctx context.Context, p *progress, run *Run, cause error) e
 			}, run)
 			return next, []entry{p.event("held", next.failed)}, err
 		},
-		func(context.Context, pgx.Tx) error { return nil })
+		func(ctx context.Context, tx pgx.Tx) error { return e.afterHold(ctx, tx, p) })
 }

@@ -20,6 +20,10 @@ import (
 type Deps struct {
 	Pool *pgxpool.Pool // of the platform database, straight or through a session pooler: the heartbeat is a session lock
 	Log  *slog.Logger
+
+	// OnHeld is called in the transaction that holds an operation, and OnReleased in the one in which a held operation goes on or
+	// is abandoned. Both may be nil.
+	OnHeld, OnReleased func(ctx context.Context, tx pgx.Tx, o Operation) error
 }
 
 // Options tune an Engine; zero values mean the defaults.
@@ -55,6 +59,7 @@ type Engine struct {
 	pool      *pgxpool.Pool
 	log       *slog.Logger
 	opts      Options
+	hooks     hooks
 	inserter  *river.Client[pgx.Tx] // only inserts, so that an Engine that never starts can enqueue
 	workflows map[string]*Workflow
 	tasks     []*task
@@ -69,6 +74,7 @@ type session struct {
 	holder   string
 	worker   *river.Client[pgx.Tx]
 	lease    *lease
+	short    *shortener
 	stopping chan struct{} // closed when no further step may begin
 	quit     context.CancelFunc
 	loops    sync.WaitGroup
@@ -80,7 +86,7 @@ func New(deps Deps, opts Options) (*Engine, error) {
 		return nil, errors.New("an operations engine needs a pool and a logger")
 	}
 	e := &Engine{
-		pool: deps.Pool, log: deps.Log, opts: opts.withDefaults(),
+		pool: deps.Pool, log: deps.Log, opts: opts.withDefaults(), hooks: hooks{held: deps.OnHeld, released: deps.OnReleased},
 		workflows: map[string]*Workflow{}, working: map[int64]struct{}{},
 	}
 	var err error
@@ -125,7 +131,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if e.started != nil {
 		return errors.New("the operations engine is started already")
 	}
-	s := &session{holder: holderID(), stopping: make(chan struct{})}
+	s := &session{holder: holderID(), stopping: make(chan struct{}), short: newShortener(e)}
 	life, quit := context.WithCancel(context.WithoutCancel(ctx))
 	s.quit = quit
 	s.lease = newLease(e.pool.Config().ConnConfig, s.holder, e.log, func(leadership context.Context) {
@@ -172,6 +178,7 @@ func (e *Engine) launch(ctx, life context.Context, s *session) error {
 		return fmt.Errorf("start the queue: %w", err)
 	}
 	s.loops.Go(func() { rescuer.loop(life) })
+	s.loops.Go(func() { s.short.loop(life) })
 	return nil
 }
 

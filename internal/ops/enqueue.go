@@ -63,7 +63,7 @@ func (e *Engine) EnqueueTx(ctx context.Context, tx pgx.Tx, kind, subject string,
 	}
 	rows, err := tx.Query(ctx, `
 		INSERT INTO operations (kind, subject, state, step, input) VALUES ($1, $2, 'running', $3, $4)
-		ON CONFLICT (subject) WHERE finished_at IS NULL DO NOTHING
+		ON CONFLICT (subject) WHERE `+liveRow+` DO NOTHING
 		RETURNING `+operationColumns, kind, subject, first, text)
 	if err != nil {
 		return Operation{}, fmt.Errorf("enqueue %s of %s: %w", kind, subject, err)
@@ -121,6 +121,9 @@ func (e *Engine) Retry(ctx context.Context, id ID, also ...func(ctx context.Cont
 		if _, err := e.inserter.InsertTx(ctx, tx, job{OperationID: id, OperationKind: kind}, nil); err != nil {
 			return fmt.Errorf("enqueue the job of operation %d: %w", id, err)
 		}
+		if err := e.released(ctx, tx, id); err != nil {
+			return err
+		}
 		for _, do := range also {
 			if err := do(ctx, tx); err != nil {
 				return err
@@ -131,26 +134,39 @@ func (e *Engine) Retry(ctx context.Context, id ID, also ...func(ctx context.Cont
 }
 
 // Abandon ends an unfinished operation as it is; nothing is undone and the subject isn't told. The context of a step that is
-// just being done is cancelled, so it may go on for a moment, but it can't write any more. The reason is for operators.
+// just being done is cancelled, so it may go on for a moment, but it can't write any more. What was queued behind it begins. The
+// reason is for operators.
 func (e *Engine) Abandon(ctx context.Context, id ID, reason string) error {
 	return postgres.InTx(ctx, e.pool, func(tx pgx.Tx) error {
-		var ended bool
-		err := tx.QueryRow(ctx, `
-			WITH ended AS (
-				UPDATE operations SET state = 'abandoned', token = token + 1, error_detail = $2, updated_at = now(), finished_at = now()
-				WHERE id = $1 AND finished_at IS NULL RETURNING id, step, attempt
-			), logged AS (
-				INSERT INTO operation_events (operation_id, step, event, attempt) SELECT id, step, 'abandoned', attempt FROM ended
-			)
-			SELECT true FROM ended`, id, "abandoned: "+clean(reason, maxDetailBytes)).Scan(&ended)
-		if postgres.NoRows(err) {
-			return e.refuse(ctx, tx, id, ErrFinished)
-		}
+		subject, err := e.abandonTx(ctx, tx, id, clean(reason, maxDetailBytes), "")
 		if err != nil {
-			return fmt.Errorf("abandon operation %d: %w", id, err)
+			return err
 		}
-		return e.cancelJobs(ctx, tx, id)
+		return e.promoteTx(ctx, tx, subject)
 	})
+}
+
+// abandonTx ends an unfinished operation and tells its subject; text is what its owner reads in the log. It leaves what is queued.
+func (e *Engine) abandonTx(ctx context.Context, tx pgx.Tx, id ID, reason, text string) (subject string, err error) {
+	var was State
+	err = tx.QueryRow(ctx, `
+		WITH old AS (SELECT id, state FROM operations WHERE id = $1 AND finished_at IS NULL FOR UPDATE), ended AS (
+			UPDATE operations o SET state = 'abandoned', token = token + 1, error_detail = $2, updated_at = now(), finished_at = now()
+			FROM old WHERE o.id = old.id RETURNING o.id, o.subject, o.step, o.attempt, old.state AS was
+		), logged AS (
+			INSERT INTO operation_events (operation_id, step, event, attempt, message) SELECT id, step, 'abandoned', attempt, $3 FROM ended
+		)
+		SELECT subject, was FROM ended`, id, "abandoned: "+reason, text).Scan(&subject, &was)
+	if postgres.NoRows(err) {
+		return "", e.refuse(ctx, tx, id, ErrFinished)
+	}
+	if err != nil {
+		return "", fmt.Errorf("abandon operation %d: %w", id, err)
+	}
+	if was == Held {
+		return subject, e.released(ctx, tx, id)
+	}
+	return subject, e.cancelJobs(ctx, tx, id)
 }
 
 func (e *Engine) cancelJobs(ctx context.Context, tx pgx.Tx, id ID) error {

@@ -27,6 +27,7 @@ var errBroken = errors.New("it broke")
 type bundle struct {
 	t    *testing.T
 	pool *pgxpool.Pool
+	deps ops.Deps // of the engines to come, but for what all share
 }
 
 func setup(t *testing.T) *bundle {
@@ -44,7 +45,9 @@ func (b *bundle) engine(opts ops.Options, workflows ...ops.Workflow) *ops.Engine
 		opts.Backoff = func(int) time.Duration { return time.Millisecond }
 	}
 	opts.FetchCooldown, opts.FetchPollInterval = 5*time.Millisecond, 20*time.Millisecond
-	e, err := ops.New(ops.Deps{Pool: b.pool, Log: slog.New(slog.NewTextHandler(testWriter{b.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))}, opts)
+	deps := b.deps
+	deps.Pool, deps.Log = b.pool, slog.New(slog.NewTextHandler(testWriter{b.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	e, err := ops.New(deps, opts)
 	require.NoError(b.t, err)
 	for _, w := range workflows {
 		e.Register(w)

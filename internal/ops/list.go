@@ -15,7 +15,7 @@ const maxPage = 1000
 
 // What List refuses.
 var (
-	ErrUnknownState = errs.InvalidField("state", "unknown", "state must be running, unwinding, held, done or abandoned.")
+	ErrUnknownState = errs.InvalidField("state", "unknown", "state must be queued, running, unwinding, held, done or abandoned.")
 	ErrPageBounds   = errs.InvalidField("limit", "out_of_range", "skip must be 0 or more, and limit from 1 to 1000.")
 )
 
@@ -56,7 +56,7 @@ func (f ListFilter) conditions() (where, order string, err error) {
 	switch f.State {
 	case "":
 		return "finished_at IS NULL AND $1 = ''", " ORDER BY id", nil
-	case Running, Unwinding, Held:
+	case Queued, Running, Unwinding, Held:
 		return "finished_at IS NULL AND state = $1", " ORDER BY id", nil
 	case Done, Abandoned:
 		return "state = $1", " ORDER BY id DESC", nil

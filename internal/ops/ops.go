@@ -19,6 +19,7 @@ type State string
 
 // The states of an operation.
 const (
+	Queued    State = "queued" // waits for the live one on its subject to end
 	Running   State = "running"
 	Unwinding State = "unwinding" // undoing its steps, last one first
 	Held      State = "held"      // gave up; a person looks. Counts as live
@@ -44,11 +45,14 @@ type Operation struct {
 	FinishedAt    *time.Time
 }
 
+// Ended reports whether an operation in this state will never go on.
+func (s State) Ended() bool { return s == Done || s == Abandoned }
+
 // Event is one line of an operation's log, as its owner may read it.
 type Event struct {
 	At      time.Time
 	Step    string
-	Event   string // started, finished, retry, snoozed, held, unwinding, undone, note, done, abandoned or resumed
+	Event   string // queued, started, finished, retry, snoozed, held, unwinding, undone, note, done, abandoned or resumed
 	Attempt int
 	Message string // safe to show; "" for events that say it all
 }
@@ -61,6 +65,9 @@ type Workflow struct {
 	Held func(ctx context.Context, tx pgx.Tx, r *Run, cause error) error
 	// MaxAttempts is how often a step is tried before the operation is held; 0 means DefaultMaxAttempts.
 	MaxAttempts int
+	// Preemptible says that an operation which is queued behind this one needn't wait for its end: the context of its step is cancelled
+	// and it is abandoned, as it is, with nothing undone. Whatever may be queued must make good what this one left half done.
+	Preemptible bool
 }
 
 // DefaultMaxAttempts with the engine's back-off is about twenty minutes of waiting, and the time of the attempts themselves.

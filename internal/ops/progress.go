@@ -52,6 +52,7 @@ type progress struct {
 	resumed   bool // this attempt was paused before
 	journal   *journal
 	log       *slog.Logger
+	preempted bool                    // found, when it was taken up, with another queued that needn't wait for it
 	interrupt context.CancelCauseFunc // ends the context of the step
 }
 
@@ -76,17 +77,18 @@ func (e *Engine) begin(ctx context.Context, id ID, jobID int64, w *Workflow) (*p
 		WHERE o.id = old.id AND o.state IN ('running', 'unwinding') AND (o.step = '' OR o.step = ANY($3))
 			AND EXISTS (SELECT FROM river_job j WHERE j.id = $2 AND j.state = 'running')
 		RETURNING o.subject, o.state, o.step, o.attempt, o.token, o.input, o.data, coalesce(o.error, ''), coalesce(o.error_detail, ''),
-			old.paused`,
+			old.paused, EXISTS (SELECT FROM operations q WHERE q.subject = o.subject AND q.state = 'queued')`,
 		id, jobID, names).Scan(&p.subject, &p.state, &p.step, &p.attempt, &p.journal.token, &p.input, &p.data, &p.failed, &p.detail,
-		&p.resumed)
+		&p.resumed, &p.preempted)
 	if postgres.NoRows(err) {
 		return nil, e.whyNot(ctx, id, jobID, w)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("begin operation %d: %w", id, err)
 	}
+	p.preempted = p.preempted && w.Preemptible
 	p.index = w.index(p.step) // the stored number is for readers: steps may have been added since
-	if !p.resumed {
+	if !p.resumed && !p.preempted {
 		p.journal.add(p.event("started", ""))
 	}
 	return p, nil
@@ -177,8 +179,12 @@ func (s standing) starting(goOn bool, log []entry) (standing, []entry) {
 	return s, log
 }
 
-// write saves where the operation stands, outside of any transaction: one round trip.
+// write saves where the operation stands, outside of any transaction: one round trip. Only an end needs a transaction, with the
+// beginning of what is queued.
 func (e *Engine) write(ctx context.Context, p *progress, next standing, log []entry) error {
+	if next.state.Ended() {
+		return e.writeTx(ctx, p, func(context.Context, pgx.Tx) (standing, []entry, error) { return next, log, nil }, nil)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	if err := p.journal.save(ctx, e.pool, next, log); err != nil {
@@ -208,7 +214,15 @@ func (e *Engine) writeTx(
 		if err := p.journal.save(ctx, tx, next, log); err != nil {
 			return err
 		}
-		return after(ctx, tx)
+		if after != nil {
+			if err := after(ctx, tx); err != nil {
+				return err
+			}
+		}
+		if next.state.Ended() {
+			return e.promoteTx(ctx, tx, p.subject)
+		}
+		return nil
 	})
 	switch {
 	case failed != nil:

@@ -131,11 +131,15 @@ func (r *rescuer) discard(ctx context.Context, j strayJob) error {
 	return nil
 }
 
-// wakeSleepers makes jobs available whose time has come. River's leader does the same, but after the death of a leader it takes
+// wakeSleepers makes jobs available whose time has come, and those of operations that are to be cut short but fell asleep just when
+// another was queued. River's leader does the same, but after the death of a leader it takes
 // about 15 seconds until there is another.
 func (r *rescuer) wakeSleepers(ctx context.Context) error {
 	_, err := r.engine.pool.Exec(ctx, `
-		UPDATE river_job SET state = 'available' WHERE queue = $1 AND state IN ('scheduled', 'retryable') AND scheduled_at <= now()`, queue)
+		UPDATE river_job SET state = 'available', scheduled_at = least(scheduled_at, now())
+		WHERE queue = $1 AND state IN ('scheduled', 'retryable') AND (scheduled_at <= now() OR (args->>'operation_id')::bigint IN (
+			SELECT o.id FROM operations q JOIN operations o ON o.subject = q.subject AND o.finished_at IS NULL AND o.state <> 'queued'
+			WHERE q.state = 'queued' AND o.kind = ANY($2)))`, queue, r.engine.preemptibleKinds())
 	if err != nil {
 		return fmt.Errorf("wake snoozed jobs: %w", err)
 	}
@@ -147,7 +151,7 @@ func (r *rescuer) wakeSleepers(ctx context.Context) error {
 func (r *rescuer) replaceJobs(ctx context.Context) error {
 	rows, err := r.engine.pool.Query(ctx, `
 		SELECT o.id, o.kind FROM operations o
-		WHERE o.finished_at IS NULL AND o.state <> 'held' AND NOT EXISTS (
+		WHERE o.finished_at IS NULL AND o.state NOT IN ('held', 'queued') AND NOT EXISTS (
 			SELECT FROM river_job j WHERE j.queue = $1 AND j.`+liveJob+` AND (j.args->>'operation_id')::bigint = o.id)`, queue)
 	if err != nil {
 		return fmt.Errorf("find operations without a job: %w", err)

@@ -59,7 +59,7 @@ func (e *Engine) Events(ctx context.Context, id ID) ([]Event, error) {
 	return events, nil
 }
 
-// Stats counts the unfinished operations, held ones apart, and tells when the oldest of those that aren't held was enqueued: zero
+// Stats counts the unfinished operations, queued ones too and held ones apart, and tells when the oldest of those that aren't held was enqueued: zero
 // when there is none.
 func (e *Engine) Stats(ctx context.Context) (running, held int, oldest time.Time, err error) {
 	var since *time.Time

@@ -54,6 +54,12 @@ func (w *worker) Work(ctx context.Context, j *river.Job[job]) error {
 	}
 	p.log, p.interrupt = log, cancel
 	defer p.journal.close()
+	if p.preempted {
+		return w.supersede(ctx, p)
+	}
+	if workflow.Preemptible {
+		defer w.session.short.watch(p)()
+	}
 	return w.advance(ctx, p)
 }
 
@@ -87,6 +93,9 @@ func (w *worker) advance(ctx context.Context, p *progress) error {
 			err = call(ctx, p.timeout(), p.action(), run)
 		}
 		goOn := ctx.Err() == nil && !w.session.ending()
+		if err == nil && errors.Is(context.Cause(ctx), errPreempted) {
+			err = errPreempted
+		}
 		if err == nil {
 			err = w.engine.complete(ctx, p, run, goOn)
 		}
@@ -96,7 +105,7 @@ func (w *worker) advance(ctx context.Context, p *progress) error {
 				return err
 			}
 		}
-		if p.state == Done || p.state == Abandoned {
+		if p.state.Ended() {
 			p.log.InfoContext(ctx, "operation ended", "state", p.state)
 			return nil
 		}
@@ -106,22 +115,36 @@ func (w *worker) advance(ctx context.Context, p *progress) error {
 	}
 }
 
-// settle writes what follows from a failed attempt. It reports whether there is more to do now, or else what to tell River.
+// settle writes what follows from an attempt that didn't succeed. It reports whether there is more to do now, or else what to tell River.
 func (w *worker) settle(ctx context.Context, p *progress, run *Run, cause error) (again bool, result error) {
-	var (
-		snooze    *snoozeError
-		permanent *permanentError
-		unwind    *unwindError
-		outage    *outageError
-		write     *writeError
-		wait      time.Duration
-		err       error
-	)
+	var write *writeError
 	switch {
 	case errors.Is(cause, errFenced):
 		return false, nil
 	case errors.As(cause, &write):
 		return false, w.stumble(ctx, p, cause) // the step is repeated, unless the write did arrive
+	case w.engine.preempted(ctx, p):
+		return false, w.supersede(ctx, p)
+	}
+	again, wait, err := w.outcome(ctx, p, run, cause)
+	if errors.Is(err, errFenced) || err == nil && p.state == Held {
+		return false, nil
+	}
+	if err != nil {
+		return false, w.stumble(ctx, p, err)
+	}
+	return again, snoozeJob(wait)
+}
+
+// outcome writes what an attempt came to, and tells when there is to be another.
+func (w *worker) outcome(ctx context.Context, p *progress, run *Run, cause error) (again bool, wait time.Duration, err error) {
+	var (
+		snooze    *snoozeError
+		permanent *permanentError
+		unwind    *unwindError
+		outage    *outageError
+	)
+	switch {
 	case errors.As(cause, &snooze):
 		wait, err = snooze.after, w.engine.snooze(ctx, p, run)
 	case errors.As(cause, &unwind) && p.state == Running:
@@ -129,7 +152,7 @@ func (w *worker) settle(ctx context.Context, p *progress, run *Run, cause error)
 		again, err = true, w.engine.turn(ctx, p, cause)
 	case errors.As(cause, &permanent), errors.Is(cause, errWornOut):
 		err = w.engine.hold(ctx, p, run, cause)
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(cause, errPreempted):
 		p.log.InfoContext(ctx, "a step was interrupted", "step", p.step, "error", cause, "reason", context.Cause(ctx))
 		err = w.engine.pause(ctx, p)
 	case p.attempt >= p.workflow.MaxAttempts && !errors.As(cause, &outage):
@@ -138,13 +161,7 @@ func (w *worker) settle(ctx context.Context, p *progress, run *Run, cause error)
 		p.log.WarnContext(ctx, "a step failed and will be tried again", "step", p.step, "attempt", p.attempt, "error", cause)
 		wait, err = w.engine.opts.Backoff(p.attempt), w.engine.fail(ctx, p, cause)
 	}
-	if errors.Is(err, errFenced) || err == nil && p.state == Held {
-		return false, nil
-	}
-	if err != nil {
-		return false, w.stumble(ctx, p, err)
-	}
-	return again, snoozeJob(wait)
+	return again, wait, err
 }
 
 // stumble deals with an outcome that couldn't be written, or that a workflow's Held refused: the attempt is made again.
