@@ -61,7 +61,7 @@ func (s *Service) endReused(ctx context.Context, tx pgx.Tx, ip netip.Addr, state
 	})
 }
 
-// DeleteExpired removes sessions and refresh tokens that are past their time, and returns how many rows went. Used tokens stay until then,
+// DeleteExpired removes sessions, refresh tokens and tickets that are past their time, and returns how many rows went. Used tokens stay until then,
 // because their reuse has to be noticed.
 func (s *Service) DeleteExpired(ctx context.Context) (int, error) {
 	n, err := s.store.deleteExpired(ctx, s.now())

@@ -100,5 +100,9 @@ func (s store) deleteExpired(ctx context.Context, now time.Time) (int, error) {
 		return 0, err
 	}
 	tokens, err := s.pool.Exec(ctx, "DELETE FROM refresh_tokens WHERE expires_at <= $1", now)
-	return int(sessions.RowsAffected() + tokens.RowsAffected()), err
+	if err != nil {
+		return int(sessions.RowsAffected()), err
+	}
+	tickets, err := s.pool.Exec(ctx, "DELETE FROM event_tickets WHERE expires_at <= $1", now)
+	return int(sessions.RowsAffected() + tokens.RowsAffected() + tickets.RowsAffected()), err
 }
