@@ -59,9 +59,10 @@ type Auth struct {
 // AccessTTL returns how long an access token lives.
 func (a Auth) AccessTTL() time.Duration { return time.Duration(a.AccessTokenMinutes) * time.Minute }
 
-// Platform is the platform's own database.
+// Platform is the platform's own database, which two roles use: the lesser one can't change the schema nor the audit log.
 type Platform struct {
-	URL secrets.Secret `env:"DATABASE_URL"`
+	URL        secrets.Secret `env:"DATABASE_URL"`         // as the role that the running platform has
+	MigrateURL secrets.Secret `env:"MIGRATE_DATABASE_URL"` // as the owner of the schema; only migrate uses it
 }
 
 // Cluster is the tenants' PostgreSQL server and the network that tenants see.

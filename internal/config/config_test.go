@@ -12,7 +12,7 @@ import (
 	"controlplane/internal/config"
 )
 
-var all = []config.Part{config.PartPlatform, config.PartAuth, config.PartSealing, config.PartPayments, config.PartCluster}
+var all = []config.Part{config.PartPlatform, config.PartAuth, config.PartSealing, config.PartPayments, config.PartCluster, config.PartMigrate}
 
 func production() map[string]string {
 	return map[string]string{
@@ -21,6 +21,7 @@ func production() map[string]string {
 		"SECRET_KEY":           "0f6e3f0a9c1b4d7e8a2b5c8d1e4f7a0b3c6d9e2f5a8b1c4d7e0f3a6b9c2d5e8f",
 		"DATA_KEY":             "9b2d5e8f0f6e3f0a9c1b4d7e8a2b5c8d1e4f7a0b3c6d9e2f5a8b1c4d7e0f3a6b",
 		"DATABASE_URL":         "postgres://platform:Kq8vTz3mNw5pRx7b@10.0.0.10:5432/platform",
+		"MIGRATE_DATABASE_URL": "postgres://platform_owner:Zt6yHn2cQw8eRd4f@10.0.0.10:5432/platform",
 		"EXTERNAL_DB_PASSWORD": "Wn4kLs9dFj2hGx6cVb8m",
 		"EXTERNAL_DB_NAME":     "template1",
 		"PAYSTACK_SECRET_KEY":  "sk_live_5f0c1d2e3a4b",
@@ -60,6 +61,10 @@ func TestLoad_NamesEachProblem(t *testing.T) {
 		"platform in a spare":          {"DATABASE_URL", "postgres://a:b@h/odoospare_4f2a_1", "DATABASE_URL must name the platform's own database"},
 		"platform unnamed":             {"DATABASE_URL", "postgres://a:b@h/", "DATABASE_URL must name a database"},
 		"platform elsewhere":           {"DATABASE_URL", "sqlite:///x.db", "DATABASE_URL must look like postgres://"},
+		"no owner of the schema":       {"MIGRATE_DATABASE_URL", "", "MIGRATE_DATABASE_URL must be set"},
+		"one role for everything":      {"MIGRATE_DATABASE_URL", "postgres://platform:b@h/platform", "must name different roles"},
+		"two databases":                {"MIGRATE_DATABASE_URL", "postgres://owner:b@h/other", "must name the same database"},
+		"migrating a tenant":           {"MIGRATE_DATABASE_URL", "postgres://owner:b@h/odoo_acme", "MIGRATE_DATABASE_URL must name the platform's own database"},
 		"star origin":                  {"CORS_ORIGINS", "*", "CORS_ORIGINS must list origins"},
 		"local origin":                 {"CORS_ORIGINS", "http://localhost:5173", "CORS_ORIGINS has a local origin"},
 		"other algorithm":              {"ALGORITHM", "none", "ALGORITHM must be HS256"},
@@ -138,7 +143,7 @@ func TestLoad_ReadsSecretsFromFiles(t *testing.T) {
 func TestLoad_ACommandNeedsOnlyItsParts(t *testing.T) {
 	t.Parallel()
 	env := production()
-	for _, name := range []string{"SECRET_KEY", "DATA_KEY", "PAYSTACK_SECRET_KEY", "EXTERNAL_DB_PASSWORD"} {
+	for _, name := range []string{"SECRET_KEY", "DATA_KEY", "PAYSTACK_SECRET_KEY", "EXTERNAL_DB_PASSWORD", "MIGRATE_DATABASE_URL"} {
 		delete(env, name)
 	}
 	_, err := config.Load(env, config.PartPlatform)

@@ -23,6 +23,7 @@ type Part string
 // The parts.
 const (
 	PartPlatform Part = "platform" // DATABASE_URL
+	PartMigrate  Part = "migrate"  // MIGRATE_DATABASE_URL, unless DEBUG is true
 	PartAuth     Part = "auth"     // SECRET_KEY
 	PartSealing  Part = "sealing"  // DATA_KEY
 	PartPayments Part = "payments" // PAYSTACK_SECRET_KEY

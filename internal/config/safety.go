@@ -29,7 +29,10 @@ func (c Config) missing(parts []Part) []string {
 	require(PartPayments, "PAYSTACK_SECRET_KEY", c.Paystack.SecretKey)
 	require(PartCluster, "EXTERNAL_DB_PASSWORD", c.Cluster.Password)
 	if c.Platform.URL != "" {
-		problems = append(problems, platformURLProblems(c.Platform.URL)...)
+		problems = append(problems, platformURLProblems("DATABASE_URL", c.Platform.URL)...)
+	}
+	if c.Platform.MigrateURL != "" {
+		problems = append(problems, platformURLProblems("MIGRATE_DATABASE_URL", c.Platform.MigrateURL)...)
 	}
 	if c.Auth.DataKey != "" {
 		if _, err := secrets.NewSealer(c.Auth.DataKey); err != nil {
@@ -46,18 +49,18 @@ func (c Config) missing(parts []Part) []string {
 }
 
 // platformURLProblems keeps the platform's own tables out of the tenants' databases and of templates.
-func platformURLProblems(raw secrets.Secret) []string {
+func platformURLProblems(variable string, raw secrets.Secret) []string {
 	u, err := url.Parse(raw.Reveal())
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") || u.Host == "" && u.Query().Get("host") == "" {
-		return []string{"DATABASE_URL must look like postgres://user:password@host:5432/name"}
+		return []string{variable + " must look like postgres://user:password@host:5432/name"}
 	}
 	name := strings.TrimPrefix(u.Path, "/")
 	switch {
 	case name == "":
-		return []string{"DATABASE_URL must name a database"}
+		return []string{variable + " must name a database"}
 	case name == "postgres", strings.HasPrefix(name, "template"),
 		slices.ContainsFunc([]string{"odoo_", "odootmpl_", "odoospare_"}, func(ours string) bool { return strings.HasPrefix(name, ours) }):
-		return []string{"DATABASE_URL must name the platform's own database, not \"postgres\", a template or a tenant's (odoo_…)"}
+		return []string{variable + " must name the platform's own database, not \"postgres\", a template or a tenant's (odoo_…)"}
 	}
 	return nil
 }
@@ -71,6 +74,11 @@ func (c Config) unsafe(parts []Part) []string {
 	needs := func(p Part) bool { return slices.Contains(parts, p) }
 	if needs(PartAuth) && c.Auth.SecretKey != "" && weakKey(c.Auth.SecretKey) {
 		add("SECRET_KEY is a sample value or shorter than %d bytes", minKeyBytes)
+	}
+	if needs(PartMigrate) {
+		for _, problem := range c.unsafeMigration() {
+			add("%s", problem)
+		}
 	}
 	if needs(PartSealing) && c.Auth.DataKey != "" && isSample(c.Auth.DataKey.Reveal()) {
 		add("DATA_KEY is a sample value")
@@ -91,6 +99,26 @@ func (c Config) unsafe(parts []Part) []string {
 	}
 	for _, problem := range c.sampleAddresses() {
 		add("%s", problem)
+	}
+	return problems
+}
+
+// unsafeMigration insists on two roles: what runs all day must not be able to rewrite the audit log.
+func (c Config) unsafeMigration() []string {
+	if c.Platform.MigrateURL == "" {
+		return []string{"MIGRATE_DATABASE_URL must be set: the schema's owner, while DATABASE_URL names a lesser role"}
+	}
+	owner, err := url.Parse(c.Platform.MigrateURL.Reveal())
+	lesser, err2 := url.Parse(c.Platform.URL.Reveal())
+	if err != nil || err2 != nil { // told already
+		return nil
+	}
+	var problems []string
+	if owner.User.Username() == lesser.User.Username() {
+		problems = append(problems, "MIGRATE_DATABASE_URL and DATABASE_URL must name different roles")
+	}
+	if owner.Path != lesser.Path {
+		problems = append(problems, "MIGRATE_DATABASE_URL and DATABASE_URL must name the same database")
 	}
 	return problems
 }

@@ -27,14 +27,46 @@ import (
 	"controlplane/migrations"
 )
 
-// New returns a pool on a fresh, migrated database that is dropped when the test ends.
+// New returns a pool on a fresh, migrated database that is dropped when the test ends. Its user is a superuser.
 func New(tb testing.TB) *pgxpool.Pool {
 	tb.Helper()
-	pool, err := postgres.Open(tb.Context(), NewURL(tb), postgres.Options{MaxConns: 8})
+	return open(tb, NewURL(tb))
+}
+
+// NewLesser is New as the role that the running platform has, which can't change the schema nor the audit log.
+func NewLesser(tb testing.TB) *pgxpool.Pool {
+	tb.Helper()
+	_, lesser := NewPair(tb)
+	return lesser
+}
+
+// NewPair returns two pools on one database: New's and NewLesser's.
+func NewPair(tb testing.TB) (owner, lesser *pgxpool.Pool) {
+	tb.Helper()
+	url := NewURL(tb)
+	return open(tb, url), open(tb, LesserURL(url))
+}
+
+func open(tb testing.TB, url string) *pgxpool.Pool {
+	tb.Helper()
+	pool, err := postgres.Open(tb.Context(), url, postgres.Options{MaxConns: 8})
 	require.NoError(tb, err)
 	tb.Cleanup(pool.Close)
 	return pool
 }
+
+// LesserURL turns what NewURL returned into the URL of the lesser role.
+func LesserURL(of string) string {
+	u, err := url.Parse(of)
+	if err != nil {
+		return of
+	}
+	u.User = url.UserPassword(lesserRole, lesserRole)
+	return u.String()
+}
+
+// lesserRole is one for all test databases of a server.
+const lesserRole = "controlplane_test_lesser"
 
 // NewURL is New for tests that open the database themselves.
 func NewURL(tb testing.TB) string {
@@ -127,11 +159,27 @@ func ensureTemplate(ctx context.Context, server string) (string, error) {
 			return "", err
 		}
 	}
+	if err := ensureLesserRole(ctx, conn); err != nil {
+		return "", err
+	}
 	if err := migrate(ctx, withDatabase(server, name)); err != nil {
 		return "", err
 	}
 	_, err = conn.Exec(ctx, "ALTER DATABASE "+name+" WITH IS_TEMPLATE true")
 	return name, err
+}
+
+func ensureLesserRole(ctx context.Context, conn *pgx.Conn) error {
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtext($1))", lesserRole); err != nil {
+		return err
+	}
+	var exists bool
+	err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", lesserRole).Scan(&exists)
+	if err != nil || exists {
+		return err
+	}
+	_, err = conn.Exec(ctx, "CREATE ROLE "+lesserRole+" LOGIN PASSWORD '"+lesserRole+"'")
+	return err
 }
 
 func migrate(ctx context.Context, url string) error {
@@ -140,12 +188,15 @@ func migrate(ctx context.Context, url string) error {
 		return err
 	}
 	defer pool.Close()
-	return postgres.Migrate(ctx, pool, migrations.FS, slog.New(slog.DiscardHandler))
+	if err := postgres.Migrate(ctx, pool, migrations.FS, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	return postgres.Grant(ctx, pool, lesserRole)
 }
 
 func hashMigrations() (string, error) {
 	h := sha256.New()
-	h.Write([]byte("2")) // raise when the way of migrating changes
+	h.Write([]byte("3")) // raise when the way of migrating changes
 	err := fs.WalkDir(migrations.FS, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
