@@ -232,7 +232,7 @@ func TestPaid_ForADeletedClient(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, client, payment := b.purchase()
-	_, err := b.pool.Exec(t.Context(), `UPDATE tenants SET state = 'deleted', deleted_at = now() WHERE id = $1`, client.ID)
+	_, err := b.pool.Exec(t.Context(), `UPDATE tenants SET state = 'deleted', desired = 'deleted', deleted_at = now() WHERE id = $1`, client.ID)
 	require.NoError(t, err)
 	require.NoError(t, b.sim.Pay(payment.Reference, ""))
 	b.settled()

@@ -95,12 +95,12 @@ func (b *bundle) tenant(name string, state tenants.State, up *upstream) tenants.
 	b.t.Helper()
 	var id tenants.ID
 	err := b.pool.QueryRow(b.t.Context(), `
-		WITH owner AS (INSERT INTO accounts (email, email_key, username, username_key, password_hash) VALUES ($3, $3, $3, $3, 'x') RETURNING id)
-		INSERT INTO tenants (account_id, name, db_name, domain, email, plan_id, state, payment_deadline, paid_at, deleted_at)
-		SELECT id, $1, 'odoo_' || replace($1, '-', '_'), $1 || '.example.test', 'a@b.test', 'basic', $2::text, now(), now(),
-			CASE WHEN $2 = 'deleted' THEN now() END
-		FROM owner RETURNING id`, name, state, secrets.RandomHex(4)).Scan(&id)
+		WITH owner AS (INSERT INTO accounts (email, email_key, username, username_key, password_hash) VALUES ($2, $2, $2, $2, 'x') RETURNING id)
+		INSERT INTO tenants (account_id, name, db_name, domain, email, plan_id, state, payment_deadline)
+		SELECT id, $1, 'odoo_' || replace($1, '-', '_'), $1 || '.example.test', 'a@b.test', 'basic', 'pending', now()
+		FROM owner RETURNING id`, name, secrets.RandomHex(4)).Scan(&id)
 	require.NoError(b.t, err)
+	b.setState(id, state)
 	if up != nil {
 		b.endpoint(id, up)
 	}
@@ -116,7 +116,13 @@ func (b *bundle) endpoint(id tenants.ID, up *upstream) {
 
 func (b *bundle) setState(id tenants.ID, state tenants.State) {
 	b.t.Helper()
-	_, err := b.pool.Exec(b.t.Context(), `UPDATE tenants SET state = $2::text, deleted_at = CASE WHEN $2 = 'deleted' THEN now() END WHERE id = $1`, id, state)
+	_, err := b.pool.Exec(b.t.Context(), `UPDATE tenants SET state = $2::text,
+		desired = CASE WHEN $2 IN ('scheduled_for_deletion', 'deleting', 'deleted') THEN 'deleted' WHEN $2 = 'suspended' THEN 'suspended' ELSE 'active' END,
+		suspended_by = CASE WHEN $2 = 'suspended' THEN 'admin' END,
+		return_state = CASE WHEN $2 = 'scheduled_for_deletion' THEN 'active' END,
+		deletion_scheduled_at = CASE WHEN $2 = 'scheduled_for_deletion' THEN now() END,
+		paid_at = CASE WHEN $2 <> 'pending' THEN now() END,
+		deleted_at = CASE WHEN $2 = 'deleted' THEN now() END WHERE id = $1`, id, state)
 	require.NoError(b.t, err)
 }
 

@@ -182,7 +182,8 @@ func TestProvisioning_ADeletedTenantIsNotMade(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	workflow := s.build(t)
-	_, err := s.pool.Exec(t.Context(), "UPDATE tenants SET state = 'scheduled_for_deletion'")
+	_, err := s.pool.Exec(t.Context(), `UPDATE tenants SET state = 'scheduled_for_deletion', desired = 'deleted',
+		return_state = 'active', deletion_scheduled_at = now()`)
 	require.NoError(t, err)
 	engine := opstest.Start(t, s.pool, workflow)
 	var op ops.Operation

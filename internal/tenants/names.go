@@ -14,6 +14,7 @@ const (
 	minNameLength  = 3
 	maxNameLength  = 40
 	maxDomainBytes = 253
+	maxReasonRunes = 500
 	maxNotesRunes  = 10_000
 )
 
@@ -105,6 +106,15 @@ func checkNotes(text string) error {
 		return ErrBadNotes
 	}
 	return nil
+}
+
+// parseReason returns what a person gave as a reason, without blanks around it. "" is none.
+func parseReason(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	if !utf8.ValidString(text) || utf8.RuneCountInString(text) > maxReasonRunes || strings.ContainsFunc(text, unicode.IsControl) {
+		return "", ErrBadReason
+	}
+	return text, nil
 }
 
 // normalDomain returns a domain as we compare it: lower case, without blanks around it and the root's dot.

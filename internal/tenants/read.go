@@ -88,8 +88,10 @@ func (s *Service) Pending(ctx context.Context, p accounts.Principal) ([]Tenant, 
 }
 
 // ByID returns any tenant, also a deleted one, for our own jobs.
-func (s *Service) ByID(ctx context.Context, id ID) (Tenant, error) {
-	return one(ctx, s.pool, "find the tenant", `SELECT `+columns+` FROM tenants WHERE id = $1`, id)
+func (s *Service) ByID(ctx context.Context, id ID) (Tenant, error) { return byID(ctx, s.pool, id) }
+
+func byID(ctx context.Context, q postgres.Querier, id ID) (Tenant, error) {
+	return one(ctx, q, "find the tenant", `SELECT `+columns+` FROM tenants WHERE id = $1`, id)
 }
 
 // Lock returns a tenant, also a deleted one, and keeps others from changing it until tx ends.

@@ -14,13 +14,18 @@ type Route struct {
 	TenantID  ID
 	Name      string
 	Host      string // platform address, lower case
-	State     State
+	State     State  // as its address shows it; that of the row, except on the way to another
 	Address   netip.Addr
 	HTTPPort  int
 	EventPort int
 }
 
-const routeColumns = `id, name, domain, state, coalesce(host(address), ''), http_port, event_port`
+// While a tenant goes from one state to another, its address shows where it goes: one that is being suspended is closed at once, and one
+// that is being started again lets our probe through, as a new one does.
+const routeColumns = `id, name, domain, CASE
+		WHEN desired = 'suspended' AND state IN ('active', 'sleeping') THEN 'suspended'
+		WHEN desired = 'active' AND state IN ('suspended', 'scheduled_for_deletion') THEN 'provisioning'
+		ELSE state END, coalesce(host(address), ''), http_port, event_port`
 
 func scanRoute(row pgx.CollectableRow) (Route, error) {
 	var r Route

@@ -13,6 +13,7 @@ import (
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/audit"
+	"controlplane/internal/ops"
 	"controlplane/internal/secrets"
 )
 
@@ -21,6 +22,7 @@ type Deps struct {
 	Pool   *pgxpool.Pool
 	Sealer *secrets.Sealer
 	Audit  *audit.Log
+	Ops    *ops.Engine      // enqueues what a command asks for; needs no workflow
 	Now    func() time.Time // nil: time.Now
 }
 
@@ -36,6 +38,7 @@ type Service struct {
 	pool            *pgxpool.Pool
 	sealer          *secrets.Sealer
 	audit           *audit.Log
+	ops             *ops.Engine
 	clock           func() time.Time
 	baseDomain      string
 	maxUnpaid       int
@@ -45,7 +48,7 @@ type Service struct {
 // New returns a Service.
 func New(deps Deps, opts Options) *Service {
 	s := &Service{
-		pool: deps.Pool, sealer: deps.Sealer, audit: deps.Audit, clock: deps.Now,
+		pool: deps.Pool, sealer: deps.Sealer, audit: deps.Audit, ops: deps.Ops, clock: deps.Now,
 		baseDomain:      strings.ToLower(strings.Trim(cmp.Or(opts.BaseDomain, "localhost"), ". ")),
 		maxUnpaid:       cmp.Or(opts.MaxUnpaid, 3),
 		paymentDeadline: cmp.Or(opts.PaymentDeadline, 24*time.Hour),

@@ -2,6 +2,7 @@ package tenants_test
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/audit"
+	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/secrets"
@@ -27,6 +29,7 @@ type bundle struct {
 	*tenants.Service
 	t    *testing.T
 	pool *pgxpool.Pool
+	ops  *ops.Engine // only enqueues
 	ip   netip.Addr
 
 	mu  sync.Mutex
@@ -36,6 +39,9 @@ type bundle struct {
 func setup(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{t: t, pool: pgtest.New(t), ip: netip.MustParseAddr("192.0.2.7"), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	var err error
+	b.ops, err = ops.New(ops.Deps{Pool: b.pool, Log: slog.New(slog.DiscardHandler)}, ops.Options{})
+	require.NoError(t, err)
 	b.Service = b.with(dataKey)
 	return b
 }
@@ -45,7 +51,7 @@ func (b *bundle) with(keys string) *tenants.Service {
 	b.t.Helper()
 	sealer, err := secrets.NewSealer(secrets.Secret(keys))
 	require.NoError(b.t, err)
-	return tenants.New(tenants.Deps{Pool: b.pool, Sealer: sealer, Audit: audit.New(b.pool), Now: b.clock},
+	return tenants.New(tenants.Deps{Pool: b.pool, Sealer: sealer, Audit: audit.New(b.pool), Ops: b.ops, Now: b.clock},
 		tenants.Options{BaseDomain: "example.test"})
 }
 

@@ -1,18 +1,20 @@
 package tenants
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
-// moves is the transition table that docs/state-machine.md draws. Scheduled goes back to whatever the tenant was, and a
-// force-delete may start anywhere that no operation is half-way through making something.
+// moves is the transition table that docs/state-machine.md draws. Scheduled goes back to what the tenant was, which its row knows.
 var moves = map[State][]State{ //nolint:gochecknoglobals // a constant table
-	Pending:      {Provisioning, Scheduled, Deleting, Deleted},
-	Provisioning: {Active, Failed},
+	Pending:      {Provisioning, Scheduled, Deleted},
+	Provisioning: {Active, Failed, Deleting},
 	Active:       {Suspended, Sleeping, Maintenance, Scheduled, Deleting},
 	Suspended:    {Active, Maintenance, Scheduled, Deleting},
 	Sleeping:     {Active, Suspended, Maintenance, Scheduled, Deleting},
-	Maintenance:  {Active, Suspended, Sleeping, Failed},
+	Maintenance:  {Active, Suspended, Sleeping, Failed, Deleting},
 	Failed:       {Provisioning, Active, Maintenance, Scheduled, Deleting},
-	Scheduled:    {Pending, Active, Suspended, Sleeping, Failed, Deleting},
+	Scheduled:    {Pending, Active, Suspended, Failed, Deleting, Deleted},
 	Deleting:     {Deleted},
 	Deleted:      {},
 }
@@ -33,3 +35,6 @@ func (s State) Known() bool {
 
 // Final reports whether no move leads out of s.
 func (s State) Final() bool { return s.Known() && len(moves[s]) == 0 }
+
+// words returns the state as it reads in a sentence.
+func (s State) words() string { return strings.ReplaceAll(string(s), "_", " ") }

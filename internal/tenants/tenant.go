@@ -58,7 +58,12 @@ type Tenant struct {
 	Email               string // contact; not the owner's login
 	PlanID              string
 	State               State
-	Failure             string // why it is Failed, for the owner
+	Desired             Desired
+	SuspendedBy         SuspendedBy // "" unless it is suspended, or will be, or was when its deletion was scheduled
+	SuspendReason       string      // for the owner; may be ""
+	ReturnState         State       // while Scheduled: what a cancellation leads back to
+	FinalBackupSkipped  string      // why it is deleted without a final backup; "": with one
+	Failure             string      // why it is Failed, for the owner
 	PaymentStatus       string
 	PaymentReference    string
 	PaymentDeadline     time.Time
@@ -72,7 +77,8 @@ type Tenant struct {
 	PaidAt              *time.Time
 	ActivatedAt         *time.Time
 	SuspendedAt         *time.Time
-	DeletionScheduledAt *time.Time
+	DeletionScheduledAt *time.Time // of Scheduled the deadline to cancel; nil once it is cancelled
+	DeletedAt           *time.Time
 }
 
 // Plan is one row of the plans table.

@@ -13,12 +13,13 @@ import (
 // UpdateInput is what may be changed; nil leaves a field as it is.
 type UpdateInput struct {
 	Email  *string
-	PlanID *string // only while pending
+	PlanID *string // of an unpaid client; admins change also that of a live one, which is then resized
 	Notes  *string // admins only
 }
 
 // Update changes the caller's tenant, or for an admin anybody's, and returns it as it is now.
-// Errors: ErrNotFound, ErrBadEmail, ErrUnknownPlan, ErrPlanLocked, ErrAdminOnly, ErrBadNotes.
+// Errors: ErrNotFound, ErrBadEmail, ErrUnknownPlan, ErrPlanLocked, ErrConflict, ErrAdminOnly,
+// ErrBadNotes.
 func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Addr, name string, in UpdateInput) (Tenant, error) {
 	var t Tenant
 	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
@@ -38,6 +39,11 @@ func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Add
 			RETURNING `+columns, after.ID, after.Email, after.PlanID, after.Notes, s.now())
 		if err != nil {
 			return err
+		}
+		if t.PlanID != before.PlanID {
+			if _, err := s.resize(ctx, tx, t); err != nil {
+				return err
+			}
 		}
 		return s.record(ctx, tx, p, ip, t.ID, "client.update", changes(before, t))
 	})
@@ -62,11 +68,8 @@ func (in UpdateInput) apply(ctx context.Context, tx pgx.Tx, p accounts.Principal
 		t.Notes = *in.Notes
 	}
 	if in.PlanID != nil && *in.PlanID != t.PlanID {
-		if err := offered(ctx, tx, *in.PlanID); err != nil {
+		if err := mayHavePlan(ctx, tx, p, t, *in.PlanID); err != nil {
 			return t, err
-		}
-		if t.State != Pending {
-			return t, ErrPlanLocked
 		}
 		t.PlanID = *in.PlanID
 	}

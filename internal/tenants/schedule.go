@@ -1,0 +1,95 @@
+package tenants
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/accounts"
+)
+
+// How far ahead a deletion may be scheduled, in whole hours.
+const (
+	DefaultDeletionHours = 12
+	leastHoursOfOwners   = 12
+	leastHoursOfAdmins   = 1
+	mostHoursToADeletion = 720
+)
+
+// ScheduleDeletion stops a tenant and has it deleted after the given hours; until then it can be cancelled. Scheduling twice keeps the
+// first time. Errors: ErrNotFound, ErrBadHours, ErrAlreadyDeleted, ErrConflict.
+func (s *Service) ScheduleDeletion(ctx context.Context, p accounts.Principal, ip netip.Addr, name string, hours int) (Change, error) {
+	least := leastHoursOfOwners
+	if p.Admin {
+		least = leastHoursOfAdmins
+	}
+	r := request{by: p, ip: ip, action: "client.schedule_delete"}
+	return s.command(ctx, r, name, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+		if hours < least || hours > mostHoursToADeletion {
+			return Change{}, ErrBadHours.WithMessage("hours_until_deletion must be between %d and %d", least, mostHoursToADeletion)
+		}
+		return s.schedule(ctx, tx, t, s.now().Add(time.Duration(hours)*time.Hour), "deletion scheduled")
+	})
+}
+
+// ScheduleDeletionTx is ScheduleDeletion for billing, at a time of its own. The owner reads the reason.
+func (s *Service) ScheduleDeletionTx(ctx context.Context, tx pgx.Tx, id ID, at time.Time, reason string) (Change, error) {
+	return s.commandTx(ctx, tx, "client.schedule_delete", reason, id, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+		return s.schedule(ctx, tx, t, at, reason)
+	})
+}
+
+func (s *Service) schedule(ctx context.Context, tx pgx.Tx, t Tenant, at time.Time, reason string) (Change, error) {
+	var err error
+	switch {
+	case t.State == Deleting || t.State == Deleted:
+		return Change{}, ErrAlreadyDeleted
+	case t.cancelling():
+		t, err = one(ctx, tx, "schedule the client's deletion again", `UPDATE tenants SET desired = 'deleted', deletion_scheduled_at = $2,
+			updated_at = $3 WHERE id = $1 RETURNING `+columns, t.ID, at, s.now())
+	case t.State == Scheduled:
+		op, err := s.ongoing(ctx, tx, t, StopKind)
+		return Change{Tenant: t, Operation: op}, err
+	case CanMove(t.State, Scheduled):
+		t, err = s.moved(ctx, tx, t.ID, move{from: []State{t.State}, to: Scheduled, reason: reason, deleteAt: &at})
+	default:
+		return Change{}, conflict(t, "scheduled for deletion")
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	if t.ReturnState == Pending { // nothing exists that could be stopped
+		return Change{Tenant: t}, nil
+	}
+	return s.next(ctx, tx, t, StopKind)
+}
+
+// CancelDeletion takes a tenant back to what it was: pending with its old payment deadline, suspended by whom it was, failed, or running.
+// The last takes its time: until it runs the tenant stays Scheduled, without a deadline.
+// Errors: ErrNotFound, ErrNotScheduled, ErrTooLate.
+func (s *Service) CancelDeletion(ctx context.Context, p accounts.Principal, ip netip.Addr, name string) (Change, error) {
+	r := request{by: p, ip: ip, action: "client.cancel_delete"}
+	return s.command(ctx, r, name, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+		switch {
+		case t.State == Deleting:
+			return Change{}, ErrTooLate
+		case t.State != Scheduled:
+			return Change{}, ErrNotScheduled
+		case t.cancelling():
+			return s.ensure(ctx, tx, t, ResumeKind)
+		case !s.now().Before(*t.DeletionScheduledAt):
+			return Change{}, ErrTooLate
+		case t.ReturnState == Active:
+			t, err := one(ctx, tx, "cancel the client's deletion", `UPDATE tenants SET desired = 'active', deletion_scheduled_at = NULL,
+				updated_at = $2 WHERE id = $1 RETURNING `+columns, t.ID, s.now())
+			if err != nil {
+				return Change{}, err
+			}
+			return s.next(ctx, tx, t, ResumeKind)
+		}
+		t, err := s.moved(ctx, tx, t.ID, move{from: []State{Scheduled}, to: t.ReturnState, reason: "deletion cancelled"})
+		return Change{Tenant: t}, err
+	})
+}

@@ -1,0 +1,87 @@
+package tenants
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/accounts"
+)
+
+// Suspend stops a tenant and keeps its data. Its address says so at once; the state follows when the container has stopped. The owner
+// reads the reason. One that its owner suspended can be suspended by an administrator on top, after which the owner can't resume it.
+// Errors: ErrNotFound, ErrAlreadySuspended, ErrConflict, ErrBadReason.
+func (s *Service) Suspend(ctx context.Context, p accounts.Principal, ip netip.Addr, name, reason string) (Change, error) {
+	reason, err := parseReason(reason)
+	if err != nil {
+		return Change{}, err
+	}
+	by := ByOwner
+	if p.Admin {
+		by = ByAdmin
+	}
+	return s.command(ctx, request{p, ip, "client.suspend", reason}, name, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+		return s.suspend(ctx, tx, t, by, reason)
+	})
+}
+
+// SuspendTx is Suspend for billing and for the quota. One that is scheduled for deletion will be suspended if that is cancelled.
+// ErrAlreadySuspended says that somebody else than the owner has suspended it before: only they resume it.
+func (s *Service) SuspendTx(ctx context.Context, tx pgx.Tx, id ID, by SuspendedBy, reason string) (Change, error) {
+	reason, err := parseReason(reason)
+	if err != nil {
+		return Change{}, err
+	}
+	return s.commandTx(ctx, tx, "client.suspend", reason, id, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+		if t.State == Scheduled && t.ReturnState == Active && !t.cancelling() {
+			t, err := one(ctx, tx, "suspend the scheduled client", `UPDATE tenants SET return_state = 'suspended', suspended_by = $2,
+				suspend_reason = nullif($3, ''), updated_at = $4 WHERE id = $1 RETURNING `+columns, t.ID, by, reason, s.now())
+			return Change{Tenant: t}, err
+		}
+		return s.suspend(ctx, tx, t, by, reason)
+	})
+}
+
+func (s *Service) suspend(ctx context.Context, tx pgx.Tx, t Tenant, by SuspendedBy, reason string) (Change, error) {
+	overruled := t.SuspendedBy == ByOwner && by != ByOwner
+	switch {
+	case t.State == Suspended && !t.resuming() && !overruled:
+		return Change{}, ErrAlreadySuspended
+	case t.suspending() && !overruled:
+		return s.ensure(ctx, tx, t, SuspendKind)
+	case t.State != Active && t.State != Sleeping && t.State != Suspended:
+		return Change{}, conflict(t, "suspended")
+	}
+	carriedOut := t.State == Suspended && !t.resuming()
+	t, err := s.want(ctx, tx, t.ID, WantsSuspended, by, reason)
+	switch {
+	case err != nil:
+		return Change{}, err
+	case carriedOut:
+		return Change{Tenant: t}, nil
+	}
+	return s.ensure(ctx, tx, t, SuspendKind)
+}
+
+// want writes what is wanted of a tenant that stays in its state for now.
+func (s *Service) want(ctx context.Context, tx pgx.Tx, id ID, desired Desired, by SuspendedBy, reason string) (Tenant, error) {
+	return one(ctx, tx, "write what is wanted of the client", `
+		UPDATE tenants SET desired = $2, suspended_by = nullif($3, ''), suspend_reason = nullif($4, ''), updated_at = $5
+		WHERE id = $1 RETURNING `+columns, id, desired, by, reason, s.now())
+}
+
+// MarkSuspendedTx says that the tenant has stopped. When it isn't wanted to be suspended any more nothing changes: whoever changed
+// that has enqueued what is to follow. Errors: ErrConflict.
+func (s *Service) MarkSuspendedTx(ctx context.Context, tx pgx.Tx, id ID) error {
+	t, err := s.Lock(ctx, tx, id)
+	if err != nil || t.Desired != WantsSuspended || t.State == Suspended {
+		return err
+	}
+	return s.move(ctx, tx, id, move{from: []State{Active, Sleeping}, to: Suspended, reason: "suspended by " + string(t.SuspendedBy)})
+}
+
+// conflict says in which state the tenant is that can't become what was asked for.
+func conflict(t Tenant, asked string) error {
+	return ErrConflict.WithMessage("The client is %s and can't be %s now", t.State.words(), asked)
+}
