@@ -192,7 +192,7 @@ func (d *dev) prepare(ctx context.Context) (config.Config, error) {
 	}
 	if d.ownPlatform() {
 		d.say("platform database")
-		if d.environ["DATABASE_URL"], err = d.startPlatformDatabase(ctx); err != nil {
+		if err := d.startPlatformDatabase(ctx); err != nil {
 			return config.Config{}, err
 		}
 	}
@@ -236,7 +236,7 @@ func (d *dev) portsFree(ctx context.Context, cfg config.Config) error {
 func (d *dev) children() []child {
 	env := make([]string, 0, len(d.environ))
 	for _, name := range slices.Sorted(maps.Keys(d.environ)) {
-		if strings.HasPrefix(name, "DEV_") {
+		if strings.HasPrefix(name, "DEV_") || strings.HasPrefix(name, "MIGRATE_") {
 			continue // the superuser's and the seeded accounts' passwords are nobody else's business
 		}
 		env = append(env, name+"="+d.environ[name])

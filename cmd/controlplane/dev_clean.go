@@ -173,8 +173,7 @@ func (d *dev) removeTenants(ctx context.Context) error {
 // user brought is left: only its owner may say what else is in it.
 func (d *dev) removeDatabases(ctx context.Context) error {
 	if d.ownPlatform() { // which knows their names, and may be stopped
-		var err error
-		if d.environ["DATABASE_URL"], err = d.startPlatformDatabase(ctx); err != nil {
+		if err := d.startPlatformDatabase(ctx); err != nil {
 			return err
 		}
 	}

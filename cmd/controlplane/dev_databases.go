@@ -18,24 +18,56 @@ const (
 	pgData               = "/var/lib/postgresql/data"
 )
 
-// startPlatformDatabase runs the platform's own server, reachable on loopback only, and returns its URL.
-func (d *dev) startPlatformDatabase(ctx context.Context) (string, error) {
+// The roles on dev's platform database: the server's superuser, who migrates, and what the platform runs as.
+const (
+	devOwner  = "platform"
+	devLesser = "platform_app"
+)
+
+// startPlatformDatabase runs the platform's own server, reachable on loopback only, and sets the URLs of its two roles.
+func (d *dev) startPlatformDatabase(ctx context.Context) error {
 	name := d.state.container("platform-db")
 	if err := d.state.writeFile("platform-db.password", d.setting("DEV_PLATFORM_PASSWORD"), 0o600); err != nil {
-		return "", err
+		return err
 	}
 	port := d.setting("DEV_PLATFORM_DB_PORT")
 	err := ensureService(ctx, d.state.instance, name, portSetting{"DEV_PLATFORM_DB_PORT", port},
 		"--publish", "127.0.0.1:"+port+":5432",
 		"--volume", name+":"+pgData, "--env", "PGDATA="+pgData,
 		"--volume", d.state.path("platform-db.password")+":/run/secrets/password:ro",
-		"--env", "POSTGRES_PASSWORD_FILE=/run/secrets/password", "--env", "POSTGRES_USER=platform", "--env", "POSTGRES_DB=platform",
+		"--env", "POSTGRES_PASSWORD_FILE=/run/secrets/password", "--env", "POSTGRES_USER="+devOwner, "--env", "POSTGRES_DB=platform",
 		d.setting("POSTGRES_IMAGE"), "-c", "max_connections=100")
 	if err != nil {
-		return "", fmt.Errorf("start the platform database: %w", err)
+		return fmt.Errorf("start the platform database: %w", err)
 	}
-	dsn := databaseURL("platform", d.setting("DEV_PLATFORM_PASSWORD"), "127.0.0.1:"+port, "platform")
-	return dsn, waitForDatabase(ctx, dsn)
+	owner := databaseURL(devOwner, d.setting("DEV_PLATFORM_PASSWORD"), "127.0.0.1:"+port, "platform")
+	if err := waitForDatabase(ctx, owner); err != nil {
+		return err
+	}
+	d.environ["MIGRATE_DATABASE_URL"] = owner
+	d.environ["DATABASE_URL"] = databaseURL(devLesser, d.setting("DEV_PLATFORM_APP_PASSWORD"), "127.0.0.1:"+port, "platform")
+	return ensureLogin(ctx, owner, devLesser, d.setting("DEV_PLATFORM_APP_PASSWORD"))
+}
+
+// ensureLogin makes a role that can log in and nothing else. One that is there gets the password, so that a state folder of an earlier
+// release goes on.
+func ensureLogin(ctx context.Context, superuser, role, password string) error {
+	conn, err := pgx.Connect(ctx, superuser)
+	if err != nil {
+		return fmt.Errorf("connect to make a role: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var statement string
+	err = conn.QueryRow(ctx, `
+		SELECT format(CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) THEN 'ALTER' ELSE 'CREATE' END
+			|| ' ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD %L', $1::text, $2::text)`, role, password).Scan(&statement)
+	if err == nil {
+		_, err = conn.Exec(ctx, statement)
+	}
+	if err != nil {
+		return fmt.Errorf("make role %s: %w", role, err)
+	}
+	return nil
 }
 
 // startCluster runs the tenants' server on the host's own network: tenants reach it at the gateway of their network, which a

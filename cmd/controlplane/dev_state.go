@@ -57,15 +57,16 @@ func openDevState(dir string) (*devState, error) {
 // generate makes up what a real installation configures. Nothing of it is ever the same twice.
 func generate() map[string]string {
 	return map[string]string{
-		"DEV_INSTANCE":          secrets.RandomHex(3),
-		"DEV_PLATFORM_PASSWORD": secrets.RandomPassword(24).Reveal(),
-		"DEV_CLUSTER_PASSWORD":  secrets.RandomPassword(24).Reveal(), // the superuser's; only dev uses it
-		"DEV_ADMIN_PASSWORD":    secrets.RandomPassword(16).Reveal() + "a9A!",
-		"DEV_CUSTOMER_PASSWORD": secrets.RandomPassword(16).Reveal() + "a9A!",
-		"SECRET_KEY":            secrets.RandomHex(32),
-		"DATA_KEY":              secrets.RandomHex(32),
-		"EXTERNAL_DB_PASSWORD":  secrets.RandomPassword(24).Reveal(),
-		"PAYSTACK_SECRET_KEY":   "sk_test_" + secrets.RandomHex(20),
+		"DEV_INSTANCE":              secrets.RandomHex(3),
+		"DEV_PLATFORM_PASSWORD":     secrets.RandomPassword(24).Reveal(), // the superuser's; only dev and migrate use it
+		"DEV_PLATFORM_APP_PASSWORD": secrets.RandomPassword(24).Reveal(),
+		"DEV_CLUSTER_PASSWORD":      secrets.RandomPassword(24).Reveal(), // the superuser's; only dev uses it
+		"DEV_ADMIN_PASSWORD":        secrets.RandomPassword(16).Reveal() + "a9A!",
+		"DEV_CUSTOMER_PASSWORD":     secrets.RandomPassword(16).Reveal() + "a9A!",
+		"SECRET_KEY":                secrets.RandomHex(32),
+		"DATA_KEY":                  secrets.RandomHex(32),
+		"EXTERNAL_DB_PASSWORD":      secrets.RandomPassword(24).Reveal(),
+		"PAYSTACK_SECRET_KEY":       "sk_test_" + secrets.RandomHex(20),
 	}
 }
 

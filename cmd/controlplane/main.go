@@ -36,7 +36,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		newServeCommand(), newEdgeCommand(), newMigrateCommand(), newAdminCommand(openAccounts, newAdminRekeyCommand(rekey)),
+		newServeCommand(), newEdgeCommand(), newMigrateCommand(), newAdminCommand(openAccounts, newAdminRekeyCommand(rekey), newAdminAuditCommand(verifyAudit)),
 		newDevCommand(), newSimulatorCommand(), newNetguardCommand(),
 	)
 	return root

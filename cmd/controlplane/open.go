@@ -33,6 +33,7 @@ func loadConfig(parts ...config.Part) (config.Config, error) {
 type domain struct {
 	pool     *pgxpool.Pool
 	audit    *audit.Log
+	chain    *audit.Chain
 	accounts *accounts.Service
 	tenants  *tenants.Service
 }
@@ -47,7 +48,9 @@ func openDomain(ctx context.Context, cfg config.Config, log *slog.Logger) (*doma
 	if err != nil {
 		return nil, fmt.Errorf("DATA_KEY: %w", err)
 	}
-	d := &domain{pool: pool, audit: audit.New(pool)}
+	d := &domain{
+		pool: pool, audit: audit.New(pool), chain: audit.NewChain(audit.ChainDeps{Pool: pool, Sealer: sealer, Log: log}, audit.ChainOptions{}),
+	}
 	d.accounts, err = accounts.New(accounts.Deps{Pool: pool, Audit: d.audit, Log: log}, accounts.Options{ //nolint:contextcheck // it hashes one password, and waits for nothing
 		SigningKey: cfg.Auth.SecretKey, Issuer: tokenIssuer, AccessTTL: cfg.Auth.AccessTTL(),
 	})

@@ -121,6 +121,9 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	if err != nil {
 		return errors.Join(errors.New("the platform database can't be used; is it up, and has \"controlplane migrate\" run?"), err)
 	}
+	if err := p.checkRole(startup); err != nil {
+		return err
+	}
 	if p.ops, err = ops.New(ops.Deps{Pool: p.pool, Log: p.log}, ops.Options{}); err != nil {
 		return fmt.Errorf("set up the operations engine: %w", err)
 	}
@@ -139,6 +142,19 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	p.billing.Register()
 	p.registerSweeps()
 	return nil
+}
+
+// checkRole refuses to run as a role that could rewrite the audit log; with DEBUG it only says so.
+func (p *platform) checkRole(ctx context.Context) error {
+	excess, err := postgres.Excess(ctx, p.pool)
+	if err != nil || len(excess) == 0 {
+		return err
+	}
+	if p.cfg.Debug {
+		p.log.WarnContext(ctx, "the role of DATABASE_URL may do more than it should; see MIGRATE_DATABASE_URL", "excess", excess)
+		return nil
+	}
+	return fmt.Errorf("the role of DATABASE_URL may do more than a running platform should (see MIGRATE_DATABASE_URL):\n  - %s", strings.Join(excess, "\n  - "))
 }
 
 func (p *platform) wireProvision(ctx context.Context, installation string) error {
@@ -185,6 +201,10 @@ func clusterOptions(cfg config.Config, installation string, log *slog.Logger) pg
 func (p *platform) registerSweeps() {
 	p.ops.Every("expired_sessions", sweepInterval, func(ctx context.Context) error {
 		_, err := p.accounts.DeleteExpired(ctx)
+		return err
+	})
+	p.ops.Every("audit_chain", sweepInterval, func(ctx context.Context) error {
+		_, err := p.chain.Seal(ctx)
 		return err
 	})
 	limits := ratelimit.New(p.pool)
