@@ -10,6 +10,7 @@ import (
 	"controlplane/internal/accounts"
 	"controlplane/internal/audit"
 	"controlplane/internal/config"
+	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
@@ -34,6 +35,7 @@ type domain struct {
 	pool     *pgxpool.Pool
 	audit    *audit.Log
 	chain    *audit.Chain
+	ops      *ops.Engine // enqueues; serve's workers start it
 	accounts *accounts.Service
 	tenants  *tenants.Service
 }
@@ -57,7 +59,10 @@ func openDomain(ctx context.Context, cfg config.Config, log *slog.Logger) (*doma
 	if err != nil {
 		return nil, fmt.Errorf("set up accounts: %w", err)
 	}
-	d.tenants = tenants.New(tenants.Deps{Pool: pool, Sealer: sealer, Audit: d.audit}, tenants.Options{BaseDomain: cfg.BaseDomain})
+	if d.ops, err = ops.New(ops.Deps{Pool: pool, Log: log}, ops.Options{}); err != nil {
+		return nil, fmt.Errorf("set up the operations engine: %w", err)
+	}
+	d.tenants = tenants.New(tenants.Deps{Pool: pool, Sealer: sealer, Audit: d.audit, Ops: d.ops}, tenants.Options{BaseDomain: cfg.BaseDomain})
 	return d, nil
 }
 

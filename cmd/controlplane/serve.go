@@ -17,7 +17,6 @@ import (
 	"controlplane/internal/billing"
 	"controlplane/internal/billing/paystack"
 	"controlplane/internal/config"
-	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/provision"
 	"controlplane/internal/provision/docker"
@@ -73,7 +72,6 @@ type platform struct {
 	*domain
 	cfg       config.Config
 	log       *slog.Logger
-	ops       *ops.Engine
 	billing   *billing.Service
 	provision *provision.Service
 	engine    *docker.Runtime
@@ -123,9 +121,6 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	}
 	if err := p.checkRole(startup); err != nil {
 		return err
-	}
-	if p.ops, err = ops.New(ops.Deps{Pool: p.pool, Log: p.log}, ops.Options{}); err != nil {
-		return fmt.Errorf("set up the operations engine: %w", err)
 	}
 	if worker {
 		if err := p.wireProvision(startup, installation); err != nil {
