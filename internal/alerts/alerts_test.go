@@ -81,7 +81,9 @@ func TestRaise_Concurrently(t *testing.T) {
 	b := setup(t)
 	var wg sync.WaitGroup
 	for range 10 {
-		wg.Go(func() { _ = alerts.Raise(context.WithoutCancel(t.Context()), b.pool, alerts.Alert{Kind: "host.full", Subject: "host"}) })
+		wg.Go(func() {
+			_ = alerts.Raise(context.WithoutCancel(t.Context()), b.pool, alerts.Alert{Kind: "host.full", Subject: "host"})
+		})
 	}
 	wg.Wait()
 	list := b.list(alerts.Filter{})

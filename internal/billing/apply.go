@@ -21,7 +21,10 @@ func (s *Service) settle(ctx context.Context, reference string) error {
 	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
 		return fmt.Errorf("verify %s: %w", reference, err)
 	}
-	found := err == nil
+	return s.apply(ctx, reference, t, err == nil)
+}
+
+func (s *Service) apply(ctx context.Context, reference string, t Transaction, found bool) error {
 	return postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 		_, err := s.applyTx(ctx, tx, reference, t, found)
 		return err

@@ -36,7 +36,6 @@ type Options struct {
 	CallbackURL    string        // absolute, without query: where the browser goes after paying
 	GatewayTimeout time.Duration // how long a user waits for the gateway at most, default 12 s
 	CloseAfter     time.Duration // how long an unpaid reference is looked at, default 72 h
-	PollInterval   time.Duration // default 5 s
 	PollBatch      int           // references per look, default 20
 }
 
@@ -53,19 +52,15 @@ func New(deps Deps, opts Options) *Service {
 	}
 	opts.GatewayTimeout = cmp.Or(opts.GatewayTimeout, 12*time.Second)
 	opts.CloseAfter = cmp.Or(opts.CloseAfter, 72*time.Hour)
-	opts.PollInterval = cmp.Or(opts.PollInterval, 5*time.Second)
 	opts.PollBatch = cmp.Or(opts.PollBatch, 20)
-	return &Service{deps: deps, opts: opts}
+	s := &Service{deps: deps, opts: opts}
+	s.deps.Gateway = watched{Gateway: deps.Gateway, s: s}
+	return s
 }
 
-// Register adds to the operations engine the workflow that applies events, the poller of unfinished payments, the search for paid
-// clients that nobody is making, and the sweep of old work.
-func (s *Service) Register() {
-	s.deps.Ops.Register(s.eventWorkflow())
-	s.deps.Ops.Every("billing.poll", s.opts.PollInterval, s.Poll)
-	s.deps.Ops.Every("billing.resume_provisioning", 30*time.Second, s.ResumeProvisioning)
-	s.deps.Ops.Every("billing.forget_applied", time.Hour, s.ForgetApplied)
-}
+// Register adds the workflow that applies events to the operations engine. Poll, ResumeProvisioning and ForgetApplied are to be called
+// again and again, by whoever keeps schedules.
+func (s *Service) Register() { s.deps.Ops.Register(s.eventWorkflow()) }
 
 // now has PostgreSQL's resolution, so that what is returned equals what is read back.
 func (s *Service) now() time.Time { return s.deps.Now().UTC().Truncate(time.Microsecond) }

@@ -131,14 +131,14 @@ func (b *bundle) wire() {
 	sealer, err := secrets.NewSealer("0123456789abcdef0123456789abcdef")
 	require.NoError(b.t, err)
 	records := audit.New(b.pool)
-	b.tenants = tenants.New(tenants.Deps{Pool: b.pool, Sealer: sealer, Audit: records, Now: b.clock}, tenants.Options{})
 	b.ops, err = ops.New(ops.Deps{Pool: b.pool, Log: b.log}, ops.Options{Backoff: func(int) time.Duration { return 20 * time.Millisecond }})
 	require.NoError(b.t, err)
+	b.tenants = tenants.New(tenants.Deps{Pool: b.pool, Sealer: sealer, Audit: records, Ops: b.ops, Now: b.clock}, tenants.Options{})
 	b.ops.Register(ops.Workflow{Kind: "tenant.provision", Steps: []ops.Step{{Name: "wait", Tx: func(context.Context, pgx.Tx, *ops.Run) error { return nil }}}})
 	b.deps = billing.Deps{
 		Pool: b.pool, Tenants: b.tenants, Ops: b.ops, Gateway: b.gateway, Provisioner: provisioner{b}, Audit: records, Log: b.log, Now: b.clock,
 	}
-	b.Service = billing.New(b.deps, billing.Options{CallbackURL: "http://localhost/payment/callback", PollInterval: time.Hour, GatewayTimeout: 2 * time.Second})
+	b.Service = billing.New(b.deps, billing.Options{CallbackURL: "http://localhost/payment/callback", GatewayTimeout: 2 * time.Second})
 	b.Register()
 }
 

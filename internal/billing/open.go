@@ -1,0 +1,67 @@
+package billing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/tenants"
+)
+
+// VerifyOpen asks the gateway about every reference with which a tenant may yet be paid for, and applies what it says. It reports
+// whether there is money: that it was paid, that a payment is just being made, or one that a person has to look at. Then the tenant
+// mustn't be deleted as unpaid. An error, ErrGatewayDown when there was no answer, means that nobody knows.
+func (s *Service) VerifyOpen(ctx context.Context, id tenants.ID) (money bool, err error) {
+	references, err := s.openReferences(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	for _, reference := range references {
+		if err := s.settleNow(ctx, reference); err != nil {
+			return false, err
+		}
+	}
+	err = s.deps.Pool.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM payments WHERE tenant_id = $1 AND (status = 'success' OR status IN ('pending', 'failed') AND (
+			review IS NOT NULL OR created_at > $2 AND gateway_status = ANY($3))))`,
+		id, s.now().Add(-s.opts.CloseAfter), underWay()).Scan(&money)
+	if err != nil {
+		return false, fmt.Errorf("look for money for tenant %s: %w", id, err)
+	}
+	return money, nil
+}
+
+// underWay are the gateway's words for a customer who is paying, or whose bank hasn't answered. What is still so after CloseAfter counts
+// for nothing. An abandoned checkout isn't among them: nobody is at it.
+func underWay() []string {
+	return []string{
+		string(GatewayOngoing), string(GatewayPending), string(GatewayProcessing), string(GatewayQueued), string(GatewayReversalPending),
+	}
+}
+
+// openReferences are those of the gateway's present mode: of others it knows nothing.
+func (s *Service) openReferences(ctx context.Context, id tenants.ID) ([]string, error) {
+	rows, err := s.deps.Pool.Query(ctx, `
+		SELECT reference FROM payments WHERE tenant_id = $1 AND status IN ('pending', 'failed') AND mode = $2 ORDER BY id`, id, s.deps.Gateway.Mode())
+	if err != nil {
+		return nil, fmt.Errorf("find the open payments of tenant %s: %w", id, err)
+	}
+	references, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("find the open payments of tenant %s: %w", id, err)
+	}
+	return references, nil
+}
+
+// settleNow is settle for those who can't wait for another try.
+func (s *Service) settleNow(ctx context.Context, reference string) error {
+	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)
+	defer cancel()
+	t, err := s.deps.Gateway.Verify(call, reference)
+	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
+		return ErrGatewayDown.WithCause(fmt.Errorf("verify %s: %w", reference, err))
+	}
+	return s.apply(ctx, reference, t, err == nil)
+}
