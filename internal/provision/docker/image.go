@@ -124,28 +124,50 @@ func lookUp(file, name string) []string {
 	return nil
 }
 
-// readAccounts reads the image's passwd and group through a container that is never started.
+// readAccounts reads the image's passwd and group. Another process that does the same may take the container away meanwhile.
 func (r *Runtime) readAccounts(ctx context.Context, id string) (passwd, groups string, err error) {
-	made, err := r.api.ContainerCreate(ctx, client.ContainerCreateOptions{
-		Config:     &container.Config{Image: id, Cmd: []string{"never-started"}, Labels: r.labelled(nil)},
+	for range 5 {
+		passwd, groups, err = r.tryReadAccounts(ctx, id)
+		if err == nil && passwd != "" || err != nil && !cerrdefs.IsConflict(err) {
+			break
+		}
+	}
+	return passwd, groups, err
+}
+
+// tryReadAccounts goes through a container that is never started. Its name is the image's, so that one that a crash left is used, and
+// removed, by the next process that asks.
+func (r *Runtime) tryReadAccounts(ctx context.Context, id string) (passwd, groups string, err error) {
+	reader := r.readerName(id)
+	_, err = r.api.ContainerCreate(ctx, client.ContainerCreateOptions{
+		Name:       reader,
+		Config:     r.readerConfig(id),
 		HostConfig: &container.HostConfig{NetworkMode: "none"},
 	})
-	if err != nil {
+	if err != nil && !cerrdefs.IsConflict(err) {
 		return "", "", err
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
 		defer cancel()
-		_, removeErr := r.api.ContainerRemove(ctx, made.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-		if removeErr != nil && err == nil {
+		_, removeErr := r.api.ContainerRemove(ctx, reader, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		if removeErr = ignoreNotFound(removeErr); removeErr != nil && !cerrdefs.IsConflict(removeErr) && err == nil {
 			err = fmt.Errorf("remove the container that the image was read through: %w", removeErr)
 		}
 	}()
-	if passwd, err = r.readFile(ctx, made.ID, "/etc/passwd"); err != nil {
+	if groups, err = r.readFile(ctx, reader, "/etc/group"); err != nil {
 		return "", "", err
 	}
-	groups, err = r.readFile(ctx, made.ID, "/etc/group")
+	passwd, err = r.readFile(ctx, reader, "/etc/passwd") // last: what it says means that the container was there for both
 	return passwd, groups, err
+}
+
+func (r *Runtime) readerName(image string) string {
+	return "odoo-hosting-reader-" + r.installation + "-" + digest(8, image)
+}
+
+func (r *Runtime) readerConfig(image string) *container.Config {
+	return &container.Config{Image: image, Cmd: []string{"never-started"}, Labels: r.labelled(nil)}
 }
 
 // readFile returns a small file out of a container, or "" if it has none of that name.
