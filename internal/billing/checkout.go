@@ -44,6 +44,11 @@ func (s *Service) Initialize(ctx context.Context, p accounts.Principal, ip netip
 	if err != nil {
 		return Payment{}, err
 	}
+	if s.deps.Capacity != nil { // before any money is asked for
+		if err := s.deps.Capacity.Check(ctx, tenant.ID, plan.ID); err != nil {
+			return Payment{}, err
+		}
+	}
 	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout) // for all tries together
 	defer cancel()
 	for range 3 { // a reference that the gateway knows although we don't is replaced; 48 random bits make that rare

@@ -19,7 +19,12 @@ type Provisioner interface {
 	EnqueueTx(ctx context.Context, tx pgx.Tx, id tenants.ID) error
 }
 
-// Deps is what a Service works with; all but Now are required.
+// Capacity says whether there is room for a client of a plan, and if not why in an error that the payer may read.
+type Capacity interface {
+	Check(ctx context.Context, id tenants.ID, planID string) error
+}
+
+// Deps is what a Service works with; all but Capacity and Now are required.
 type Deps struct {
 	Pool        *pgxpool.Pool
 	Tenants     *tenants.Service
@@ -28,6 +33,7 @@ type Deps struct {
 	Provisioner Provisioner
 	Audit       *audit.Log
 	Log         *slog.Logger
+	Capacity    Capacity         // nil: there is always room
 	Now         func() time.Time // nil: time.Now
 }
 
