@@ -1,0 +1,151 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is one of the platform's.
+type Process struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{}
+	once sync.Once
+}
+
+// Start runs a subcommand with the rig's settings and more.
+func (r *Rig) Start(more map[string]string, args ...string) (*Process, error) {
+	cmd := r.Command(context.Background(), args...)
+	for _, name := range slices.Sorted(maps.Keys(more)) {
+		cmd.Env = append(cmd.Env, name+"="+more[name])
+	}
+	name := filepath.Join(r.dir, args[0]+".log")
+	log, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a path of our own
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	p := &Process{cmd: cmd, log: name, done: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		_ = log.Close()
+		close(p.done)
+	}()
+	r.processes = append(r.processes, p)
+	return p, nil
+}
+
+// Command is a subcommand with the rig's settings, as an operator on the same machine would run it.
+func (r *Rig) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, r.binary, args...) //nolint:gosec // the program under test
+	cmd.Dir = r.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")} //nolint:forbidigo // handed on
+	for _, name := range slices.Sorted(maps.Keys(r.env)) {
+		cmd.Env = append(cmd.Env, name+"="+r.env[name])
+	}
+	return cmd
+}
+
+// Kill is kill -9. It returns when the process is gone.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	<-p.done
+}
+
+// Stop asks the process to end and waits for it.
+func (p *Process) Stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.done
+}
+
+// Freeze and Thaw stop and resume a process that takes connections and never answers meanwhile.
+func (p *Process) Freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process go on.
+func (p *Process) Thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Ended reports whether it is gone.
+func (p *Process) Ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// check adds to err that the process ended.
+func (p *Process) check(err error) error {
+	if err != nil && p.Ended() {
+		return fmt.Errorf("it ended; the end of its log:\n%s", p.Tail(20))
+	}
+	return err
+}
+
+// Tail returns the last lines of its log.
+func (p *Process) Tail(lines int) string {
+	text, _ := os.ReadFile(p.log)
+	all := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// Log returns the path of its log.
+func (p *Process) Log() string { return p.log }
+
+const poll = 15 * time.Millisecond
+
+// Eventually repeats check until it returns nil, and returns its last error when the time is up.
+func Eventually(ctx context.Context, within time.Duration, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var last error
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not within %v: %w", within, last)
+		case <-time.After(poll):
+		}
+	}
+}
+
+func get(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answered with status %d", url, resp.StatusCode)
+	}
+	return nil
+}
