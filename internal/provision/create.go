@@ -27,7 +27,7 @@ var ErrNotProvisionable = errs.New(errs.Conflict, "not_provisionable", "This cli
 // paid for is unwound.
 func (s *Service) ProvisionWorkflow() ops.Workflow {
 	return ops.Workflow{
-		Kind: ProvisionKind,
+		Kind: ProvisionKind, Preemptible: true,
 		Steps: []ops.Step{
 			{Name: "reserve", Do: s.findTemplate, Tx: s.reserve},
 			{Name: "create", Timeout: 5 * time.Minute, Do: s.create, Tx: s.setEndpoint},
@@ -136,8 +136,8 @@ func (s *Service) reserve(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 	return err
 }
 
-// create does what can be done side by side: the database, whose identity takes a slow hash, and the network with the container on it and
-// the container's files. Nothing runs yet.
+// create does what can be done side by side: the database, whose identity takes a slow hash, the network, and the container with its
+// files. Nothing runs yet.
 func (s *Service) create(ctx context.Context, r *ops.Run) error {
 	w, err := s.load(ctx, r)
 	if err != nil {
@@ -152,6 +152,7 @@ func (s *Service) create(ctx context.Context, r *ops.Run) error {
 		return err
 	})
 	g.Go(func() error { return s.createDatabase(ctx, w, hash) })
+	g.Go(func() error { return s.createNetwork(ctx, w, r.ID) })
 	g.Go(func() error { return s.createContainer(ctx, w, r.ID) })
 	g.Go(func() error { return s.ensureFirewall(ctx) })
 	if err := g.Wait(); err != nil {
@@ -180,13 +181,16 @@ func (w work) database() TenantDatabase {
 	}
 }
 
+func (s *Service) createNetwork(ctx context.Context, w work, id ops.ID) error {
+	return s.runtime.EnsureNetwork(ctx, Network{
+		Name: networkName(w.tenant), Subnet: w.subnet, Gateway: gatewayOf(w.subnet), Labels: labels(w, id),
+	})
+}
+
+// createContainer needs no network yet: the engine looks for it at the start.
 func (s *Service) createContainer(ctx context.Context, w work, id ops.ID) error {
 	image, err := s.runtime.Image(ctx, w.template.ImageID)
 	if err != nil {
-		return err
-	}
-	network := Network{Name: networkName(w.tenant), Subnet: w.subnet, Gateway: gatewayOf(w.subnet), Labels: labels(w, id)}
-	if err := s.runtime.EnsureNetwork(ctx, network); err != nil {
 		return err
 	}
 	if err := s.runtime.EnsureContainer(ctx, s.container(w, id)); err != nil {

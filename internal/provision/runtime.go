@@ -15,12 +15,12 @@ type Runtime interface {
 	// Image finds ref on the engine, pulling it if a registry has to be asked.
 	Image(ctx context.Context, ref string) (Image, error)
 
-	// EnsureNetwork makes the bridge network; one whose subnet differs is replaced if nothing is attached.
+	// EnsureNetwork makes the bridge network; one whose subnet differs is replaced if nothing is attached. Errors: ErrNetworkInUse.
 	EnsureNetwork(ctx context.Context, n Network) error
 	RemoveNetwork(ctx context.Context, name string) error
 
 	// EnsureContainer creates the container and its volumes without starting it. One of the same spec hash is kept as it is (running or
-	// not), with CPU, memory and pids mended by update; any other is replaced, its volumes kept.
+	// not), with CPU, memory and pids mended by update; any other is replaced, its volumes kept. Errors: ErrMemoryInUse.
 	EnsureContainer(ctx context.Context, c Container) error
 	StartContainer(ctx context.Context, name string) error
 	StopContainer(ctx context.Context, name string, grace time.Duration) error
@@ -34,11 +34,15 @@ type Runtime interface {
 
 	// PutFiles writes small files into a container's volume through the copy API; the container need not run.
 	PutFiles(ctx context.Context, container string, files []File) error
-	// CopyTree copies the directory from one container's volume into another's as toDir (which replaces a half-made copy), keeping owners and modes, without starting either.
+	// CopyTree copies the directory from one container's volume into another's as toDir (which replaces a half-made copy), keeping owners and
+	// modes, without starting either. What is there when a container's directory is first copied is what later copies of it get.
 	CopyTree(ctx context.Context, fromContainer, fromDir, toContainer, toDir string) error
 
 	// EnsureFirewall makes the host's rules for the tenants' supernet true and keeps them so over restarts of engine and host.
 	EnsureFirewall(ctx context.Context, f Firewall) error
+
+	EngineEstate
+	EngineInventory
 }
 
 // ErrForeign is returned when a name of ours is taken by something that isn't ours.
@@ -102,6 +106,7 @@ type ContainerStatus struct {
 	OOM      bool // killed for its memory limit, as far as the engine noticed: Docker 20.10 misses some
 	Restarts int
 	SpecHash string
+	Image    string // content id
 	Address  netip.Addr
 }
 

@@ -92,8 +92,8 @@ func packFiles(roots []string, files []provision.File) (map[string]*bytes.Buffer
 	return buffers, nil
 }
 
-// CopyTree streams the directory through this process in constant memory. toDir is removed first, unless it is a volume's own root,
-// which is merged into.
+// CopyTree streams the directory through this process, and keeps one that isn't large for the next copy. toDir is removed first, unless it
+// is a volume's own root, which is merged into.
 func (r *Runtime) CopyTree(ctx context.Context, fromContainer, fromDir, toContainer, toDir string) error {
 	what := fmt.Sprintf("copy %s:%s to %s:%s", fromContainer, fromDir, toContainer, toDir)
 	return r.call(ctx, copyCall, what, func(ctx context.Context) error {
@@ -109,15 +109,12 @@ func (r *Runtime) CopyTree(ctx context.Context, fromContainer, fromDir, toContai
 		if err != nil {
 			return err
 		}
-		source, err := r.api.CopyFromContainer(ctx, from.ID, client.CopyFromContainerOptions{SourcePath: path.Clean(fromDir)})
+		source, err := r.tree(ctx, from.ID, fromDir)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = source.Content.Close() }()
-		if !source.Stat.Mode.IsDir() {
-			return fmt.Errorf("%s isn't a directory", fromDir)
-		}
-		return r.pipe(ctx, source.Content, rel, to.ID, root)
+		err = r.pipe(ctx, source, rel, to.ID, root)
+		return errors.Join(err, source.Close())
 	})
 }
 

@@ -54,6 +54,7 @@ type Runtime struct {
 	mu     sync.Mutex
 	images map[string]provision.Image // by content id, which never changes its meaning
 	guard  string                     // tag of the netguard image, once known
+	trees  trees
 }
 
 var _ provision.Runtime = (*Runtime)(nil)
