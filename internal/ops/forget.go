@@ -20,3 +20,19 @@ func (e *Engine) Forget(ctx context.Context, kind string, before time.Time) (int
 	}
 	return int(tag.RowsAffected()), nil
 }
+
+// logRetention is how long the step log of an operation is kept that ended well; what went wrong is kept for good, and so is every
+// operation itself.
+const logRetention = 90 * 24 * time.Hour
+
+// ForgetLogs removes the step logs of operations that were done long ago: some thousand lines at a time. It returns how many.
+func (e *Engine) ForgetLogs(ctx context.Context) (int, error) {
+	tag, err := e.pool.Exec(ctx, `
+		DELETE FROM operation_events WHERE id IN (
+			SELECT v.id FROM operation_events v JOIN operations o ON o.id = v.operation_id
+			WHERE o.state = 'done' AND o.finished_at < now() - make_interval(secs => $1) ORDER BY v.id LIMIT $2)`, logRetention.Seconds(), forgotAtOnce)
+	if err != nil {
+		return 0, fmt.Errorf("forget the logs of old operations: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
