@@ -2,68 +2,12 @@ package tenants
 
 import (
 	"context"
-	"math"
 
 	"github.com/jackc/pgx/v5"
 
 	"controlplane/internal/accounts"
-	"controlplane/internal/errs"
 	"controlplane/internal/postgres"
 )
-
-const (
-	defaultPage = 100
-	maxPage     = 1000
-)
-
-// Errors about paging.
-var (
-	ErrBadLimit = errs.InvalidField("limit", "out_of_range", "limit must be between 1 and 1000")
-	ErrBadSkip  = errs.InvalidField("skip", "out_of_range", "skip must be between 0 and 2147483647")
-)
-
-// ListFilter narrows a List.
-type ListFilter struct {
-	State            *State
-	IncludeScheduled bool // owners otherwise don't see what is scheduled for deletion; admins always do
-	Skip             int
-	Limit            int // 1 to 1000; 0: 100
-}
-
-// Page is a part of a list and how long the whole is.
-type Page struct {
-	Tenants []Tenant
-	Total   int
-}
-
-// List returns the caller's tenants (an admin's are everybody's) in the order they were created, without deleted ones.
-// Errors: ErrBadLimit, ErrBadSkip, ErrUnknownState.
-func (s *Service) List(ctx context.Context, p accounts.Principal, f ListFilter) (Page, error) {
-	if f.Limit == 0 {
-		f.Limit = defaultPage
-	}
-	switch {
-	case f.Limit < 1 || f.Limit > maxPage:
-		return Page{}, ErrBadLimit
-	case f.Skip < 0 || f.Skip > math.MaxInt32:
-		return Page{}, ErrBadSkip
-	case f.State != nil && !f.State.Known():
-		return Page{}, ErrUnknownState
-	}
-	const match = ` FROM tenants WHERE state <> 'deleted' AND ($1::bigint IS NULL OR account_id = $1) AND ($2::text IS NULL OR state = $2)
-		AND ($3 OR state <> 'scheduled_for_deletion')`
-	scheduled := f.IncludeScheduled || p.Admin || (f.State != nil && *f.State == Scheduled)
-	args := []any{owned(p), f.State, scheduled}
-
-	var page Page
-	if err := s.pool.QueryRow(ctx, `SELECT count(*)`+match, args...).Scan(&page.Total); err != nil {
-		return Page{}, wrap(err, "count the clients")
-	}
-	var err error
-	page.Tenants, err = many(ctx, s.pool, "list the clients", `SELECT `+columns+match+` ORDER BY id OFFSET $4 LIMIT $5`,
-		append(args, f.Skip, f.Limit)...)
-	return page, err
-}
 
 // Get returns a tenant by name if it is the caller's, or the caller is an admin; otherwise ErrNotFound.
 func (s *Service) Get(ctx context.Context, p accounts.Principal, name string) (Tenant, error) {

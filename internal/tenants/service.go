@@ -33,7 +33,7 @@ type Options struct {
 	PaymentDeadline time.Duration // from creation, default 24 h
 }
 
-// Service is all that may be done to tenants' rows. It holds no state: any number of replicas may run.
+// Service is all that may be done to tenants' rows. What it keeps in memory may be lost: any number of replicas may run.
 type Service struct {
 	pool            *pgxpool.Pool
 	sealer          *secrets.Sealer
@@ -43,6 +43,7 @@ type Service struct {
 	baseDomain      string
 	maxUnpaid       int
 	paymentDeadline time.Duration
+	counts          counts
 }
 
 // New returns a Service.
@@ -52,6 +53,7 @@ func New(deps Deps, opts Options) *Service {
 		baseDomain:      strings.ToLower(strings.Trim(cmp.Or(opts.BaseDomain, "localhost"), ". ")),
 		maxUnpaid:       cmp.Or(opts.MaxUnpaid, 3),
 		paymentDeadline: cmp.Or(opts.PaymentDeadline, 24*time.Hour),
+		counts:          counts{known: map[string]*counted{}},
 	}
 	if s.clock == nil {
 		s.clock = time.Now
