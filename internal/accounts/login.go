@@ -19,9 +19,6 @@ const (
 	passwordPeriod = time.Minute
 )
 
-// unknown is the actor of a log-in that is nobody's.
-const unknown = "unknown"
-
 // Login checks a password, for a user name or an e-mail address, and begins a session. An unknown login and a wrong password give the same
 // answer after the same work; that the account is disabled is told only with the right password. Errors: ErrBadCredentials, ErrDisabled,
 // ratelimit.ErrLimited after five tries at one account within a minute, whichever of its names was used.
@@ -52,13 +49,9 @@ func tryKey(id ID, loginKey string) string {
 	return "accounts.password/login/" + loginKey
 }
 
-// refuseLogin leaves a trace. What was typed as the login is not part of it: people type passwords there.
+// refuseLogin leaves a trace.
 func (s *Service) refuseLogin(ctx context.Context, ip netip.Addr, a Account, match bool) error {
-	e := audit.Entry{AccountID: int64(a.ID), Actor: a.Username, Action: "account.login_refused", IP: ip}
-	if a.ID == 0 {
-		e.Actor = unknown
-	}
-	if err := s.audit.Record(ctx, e); err != nil {
+	if err := s.store.insertLoginFailure(ctx, a.ID, ip, s.now()); err != nil {
 		return storeErr("record a refused login", err)
 	}
 	if match {
@@ -112,7 +105,7 @@ func (s *Service) tokensFor(a Account, session string, refresh secrets.Secret) (
 }
 
 // Logout ends p's session: its access and refresh tokens are worth nothing from now on. A repeat does nothing.
-func (s *Service) Logout(ctx context.Context, p Principal) error {
+func (s *Service) Logout(ctx context.Context, p Principal, ip netip.Addr) error {
 	if p.SessionID == "" {
 		return nil
 	}
@@ -121,7 +114,7 @@ func (s *Service) Logout(ctx context.Context, p Principal) error {
 		if err != nil || !ended {
 			return err
 		}
-		return s.audit.RecordTx(ctx, tx, audit.Entry{AccountID: int64(p.AccountID), Actor: p.Username, Action: "account.logout"})
+		return s.audit.RecordTx(ctx, tx, audit.Entry{AccountID: int64(p.AccountID), Actor: p.Username, Action: "account.logout", IP: ip})
 	})
 	if err != nil {
 		return storeErr("end a session", err)

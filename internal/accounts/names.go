@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
+	"controlplane/internal/audit"
 	"controlplane/internal/errs"
 )
 
@@ -60,7 +62,7 @@ func cleanUsername(s string) (string, error) {
 	switch k := key(name); {
 	case utf8.RuneCountInString(k) > maxUsername:
 		return bad("length", "The user name is too long.")
-	case k == "system" || k == Operator || k == unknown: // actors in the activity log
+	case slices.Contains([]string{"system", Operator, audit.Support, "unknown"}, k): // actors in the activity log, some of earlier releases
 		return bad("reserved", "That user name is reserved.")
 	}
 	return name, nil

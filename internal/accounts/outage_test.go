@@ -31,7 +31,7 @@ func TestAll_SayThatTheDatabaseIsDown(t *testing.T) {
 		"login":        func() error { _, err := s.Login(ctx, b.ip, "alice", password); return err },
 		"refresh":      func() error { _, err := s.Refresh(ctx, b.ip, tokens.Refresh); return err },
 		"authenticate": func() error { _, err := s.Authenticate(ctx, tokens.Access.Reveal()); return err },
-		"logout":       func() error { return s.Logout(ctx, p) },
+		"logout":       func() error { return s.Logout(ctx, p, b.ip) },
 		"me":           func() error { _, err := s.Me(ctx, p); return err },
 		"update":       func() error { _, err := s.UpdateMe(ctx, p, b.ip, accounts.UpdateInput{FullName: new("x")}); return err },
 		"change":       func() error { _, err := s.ChangePassword(ctx, p, b.ip, password, other); return err },

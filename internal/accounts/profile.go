@@ -31,20 +31,24 @@ type UpdateInput struct {
 
 // UpdateMe changes p's own account. Access tokens stay good: they name the account by its id. Errors: Invalid, ErrUserExists.
 func (s *Service) UpdateMe(ctx context.Context, p Principal, ip netip.Addr, in UpdateInput) (Account, error) {
-	in, changed, err := in.clean()
+	in, err := in.clean()
 	if err != nil {
 		return Account{}, err
 	}
-	if len(changed) == 0 {
+	if in == (UpdateInput{}) {
 		return s.Me(ctx, p)
 	}
 	var a Account
 	err = postgres.InTx(ctx, s.store.pool, func(tx pgx.Tx) error {
+		before, err := s.store.lock(ctx, tx, p.AccountID)
+		if err != nil {
+			return err
+		}
 		if a, err = s.store.update(ctx, tx, p.AccountID, in.Email, in.Username, in.FullName); err != nil {
 			return err
 		}
 		return s.audit.RecordTx(ctx, tx, audit.Entry{
-			AccountID: int64(p.AccountID), Actor: p.Username, Action: "account.update", IP: ip, Detail: map[string]any{"changed": changed},
+			AccountID: int64(p.AccountID), Actor: p.Username, Action: "account.update", IP: ip, Detail: audit.Diff(before.fields(), a.fields()),
 		})
 	})
 	if err != nil {
@@ -53,23 +57,24 @@ func (s *Service) UpdateMe(ctx context.Context, p Principal, ip netip.Addr, in U
 	return a, nil
 }
 
-// clean returns the input as it is stored, and the names of the fields that it sets.
-func (in UpdateInput) clean() (UpdateInput, []string, error) {
-	var changed []string
+// fields are what its owner may change, for the activity log.
+func (a Account) fields() map[string]any {
+	return map[string]any{"email": a.Email, "username": a.Username, "full_name": a.FullName}
+}
+
+// clean returns the input as it is stored.
+func (in UpdateInput) clean() (UpdateInput, error) {
 	var all []error
-	field := func(name string, value *string, clean func(string) (string, error)) *string {
+	field := func(value *string, clean func(string) (string, error)) *string {
 		if value == nil {
 			return nil
 		}
 		text, err := clean(*value)
-		changed, all = append(changed, name), append(all, err)
+		all = append(all, err)
 		return &text
 	}
-	out := UpdateInput{
-		Email: field("email", in.Email, ParseEmail), Username: field("username", in.Username, cleanUsername),
-		FullName: field("full_name", in.FullName, cleanFullName),
-	}
-	return out, changed, joinFields(all...)
+	out := UpdateInput{Email: field(in.Email, ParseEmail), Username: field(in.Username, cleanUsername), FullName: field(in.FullName, cleanFullName)}
+	return out, joinFields(all...)
 }
 
 // ChangePassword replaces p's password, ends all sessions of the account, this one included, and begins a new one, whose tokens it returns.

@@ -56,7 +56,10 @@ func TestUpdateMe(t *testing.T) {
 	me, err := b.Me(t.Context(), p)
 	require.NoError(t, err)
 	require.Equal(t, got, me)
-	require.Equal(t, "alice account.update", b.actions(t)[3])
+	records, err := b.audit.List(t.Context(), audit.Filter{ActionPrefix: "account.update"})
+	require.NoError(t, err)
+	require.Len(t, records, 2)
+	require.Equal(t, map[string]any{"full_name": []any{"Alice", ""}, "email": []any{a.Email, "ALICE@example.com"}}, records[0].Detail)
 }
 
 func TestUpdateMe_BadInput(t *testing.T) {

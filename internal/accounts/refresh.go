@@ -61,8 +61,8 @@ func (s *Service) endReused(ctx context.Context, tx pgx.Tx, ip netip.Addr, state
 	})
 }
 
-// DeleteExpired removes sessions, refresh tokens and tickets that are past their time, and returns how many rows went. Used tokens stay until then,
-// because their reuse has to be noticed.
+// DeleteExpired removes sessions, refresh tokens, tickets and records of refused log-ins that are past their time, and returns how many rows
+// went. Used tokens stay until then, because their reuse has to be noticed.
 func (s *Service) DeleteExpired(ctx context.Context) (int, error) {
 	n, err := s.store.deleteExpired(ctx, s.now())
 	if err != nil {

@@ -104,5 +104,9 @@ func (s store) deleteExpired(ctx context.Context, now time.Time) (int, error) {
 		return int(sessions.RowsAffected()), err
 	}
 	tickets, err := s.pool.Exec(ctx, "DELETE FROM event_tickets WHERE expires_at <= $1", now)
-	return int(sessions.RowsAffected() + tokens.RowsAffected() + tickets.RowsAffected()), err
+	if err != nil {
+		return int(sessions.RowsAffected() + tokens.RowsAffected()), err
+	}
+	failures, err := deleteLoginFailures(ctx, s.pool, now.Add(-failureRetention))
+	return int(sessions.RowsAffected() + tokens.RowsAffected() + tickets.RowsAffected() + failures), err
 }

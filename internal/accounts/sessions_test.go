@@ -108,8 +108,8 @@ func TestSessions_EndAtOnce(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, b *bundle, p accounts.Principal){
 		"logout": func(t *testing.T, b *bundle, p accounts.Principal) {
 			t.Helper()
-			require.NoError(t, b.Logout(t.Context(), p))
-			require.NoError(t, b.Logout(t.Context(), p), "a repeat does nothing")
+			require.NoError(t, b.Logout(t.Context(), p, b.ip))
+			require.NoError(t, b.Logout(t.Context(), p, b.ip), "a repeat does nothing")
 		},
 		"password change": func(t *testing.T, b *bundle, p accounts.Principal) {
 			t.Helper()
@@ -152,13 +152,13 @@ func TestLogout_EndsOnlyItsOwnSession(t *testing.T) {
 	one, two := b.login(t, "alice"), b.login(t, "alice")
 	p := b.authenticate(t, one)
 	p.AccountID++
-	require.NoError(t, b.Logout(t.Context(), p))
+	require.NoError(t, b.Logout(t.Context(), p, b.ip))
 	b.authenticate(t, one)
 	p.AccountID--
-	require.NoError(t, b.Logout(t.Context(), p))
+	require.NoError(t, b.Logout(t.Context(), p, b.ip))
 	b.requireEnded(t, one)
 	b.authenticate(t, two)
-	require.NoError(t, b.Logout(t.Context(), accounts.System()))
+	require.NoError(t, b.Logout(t.Context(), accounts.System(), b.ip))
 }
 
 func TestChangePassword(t *testing.T) {

@@ -51,6 +51,11 @@ func (s store) get(ctx context.Context, q postgres.Querier, id ID) (Account, err
 	return one(ctx, q, "SELECT "+accountColumns+" FROM accounts WHERE id = $1", id)
 }
 
+// lock keeps an account as it is until the transaction ends.
+func (s store) lock(ctx context.Context, q postgres.Querier, id ID) (Account, error) {
+	return one(ctx, q, "SELECT "+accountColumns+" FROM accounts WHERE id = $1 FOR NO KEY UPDATE", id)
+}
+
 // byLogin finds by user name or e-mail; no user name holds an "@", so at most one row matches.
 func (s store) byLogin(ctx context.Context, q postgres.Querier, loginKey string) (credentials, error) {
 	var c credentials

@@ -71,7 +71,7 @@ func TestTicket_EndsWithItsTimeAndItsSession(t *testing.T) {
 	require.Zero(t, b.count(t, "event_tickets"))
 
 	revoked := issue()
-	require.NoError(t, b.Logout(t.Context(), p))
+	require.NoError(t, b.Logout(t.Context(), p, b.ip))
 	_, err = b.RedeemTicket(t.Context(), revoked)
 	require.ErrorIs(t, err, accounts.ErrBadTicket)
 	_, err = b.Renew(t.Context(), p)

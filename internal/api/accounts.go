@@ -141,7 +141,7 @@ func (s *server) refresh(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) logout(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	if err := s.deps.Accounts.Logout(r.Context(), p); err != nil {
+	if err := s.deps.Accounts.Logout(r.Context(), p, s.clientIP(r)); err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, done{Success: true, Message: "Logged out"})
