@@ -37,9 +37,6 @@ func (s *Service) FillStock() {
 	}
 }
 
-// KeepRunning is one run of the sweep.
-func (s *Service) KeepRunning(ctx context.Context) error { return s.keepRunning(ctx) }
-
 // RenderConf is odoo.conf for a plan.
 func RenderConf(p tenants.Plan, host, database string, password, master secrets.Secret) (string, error) {
 	c := confOf(p)

@@ -11,7 +11,6 @@ import (
 	"controlplane/internal/errs"
 	"controlplane/internal/ops"
 	"controlplane/internal/ops/opstest"
-	"controlplane/internal/provision"
 )
 
 var errAway = errs.New(errs.Unavailable, "away", "It can't be reached.")
@@ -90,14 +89,4 @@ func TestProvisioning_AnOdooWithoutItsServerIsWaitedFor(t *testing.T) {
 	s.outlasts(t, workflow, s.tenant.ID.Subject(), "Inspect")
 	s.ProbeThrough(s.world, opstest.Limit)
 	s.check(t)
-}
-
-func TestKeepRunning_PassesOverWhatIsNotOurs(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	s.run(t, nil)
-	s.world.fail("InspectContainer", provision.ErrForeign)
-	require.NoError(t, s.KeepRunning(t.Context()), "the other tenants aren't given up for one")
-	s.world.fail("InspectContainer", errAway)
-	require.ErrorIs(t, s.KeepRunning(t.Context()), errAway)
 }

@@ -64,8 +64,8 @@ func (s *Service) templateViews(ctx context.Context) ([]TemplateView, error) {
 		offered = append(offered, appsKey(p.Apps))
 	}
 	image, err := s.runtime.Image(ctx, s.opts.Image)
-	if err != nil {
-		return nil, fmt.Errorf("find the image of Odoo: %w", err)
+	if err != nil { // then no template takes the place of an earlier one
+		s.log.WarnContext(ctx, "can't find the image of Odoo", "image", s.opts.Image, "error", err)
 	}
 	rows, err := s.pool.Query(ctx, `
 		SELECT t.database_name, t.state = 'ready',

@@ -131,3 +131,17 @@ func TestAPaidTenantWaitsForItsTemplate(t *testing.T) {
 	op = opstest.Wait(t, worker, op.ID, ops.Done)
 	require.LessOrEqual(t, op.Attempt, 1, "waiting costs no attempt")
 }
+
+func TestProvisioning_AChangedImageDoesNotMakeCustomersWait(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	workflow := s.build(t)
+	_, err := s.pool.Exec(t.Context(), "UPDATE templates SET image_id = 'sha256:before'")
+	require.NoError(t, err)
+	op := s.finish(t, workflow, nil)
+	require.Equal(t, "publish", op.Step)
+	require.Equal(t, "sha256:before", s.world.containers["odoo_acme"].Image, "the image of the template it was cloned from")
+	list, err := provision.Templates(t.Context(), s.pool)
+	require.NoError(t, err)
+	require.Len(t, list, 2, "the new image's template is asked for")
+}
