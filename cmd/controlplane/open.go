@@ -59,7 +59,7 @@ func openDomain(ctx context.Context, cfg config.Config, log *slog.Logger) (*doma
 	if err != nil {
 		return nil, fmt.Errorf("set up accounts: %w", err)
 	}
-	if d.ops, err = ops.New(ops.Deps{Pool: pool, Log: log}, ops.Options{}); err != nil {
+	if d.ops, err = ops.New(ops.Deps{Pool: pool, Log: log, OnHeld: raiseHeld, OnReleased: resolveHeld}, ops.Options{}); err != nil {
 		return nil, fmt.Errorf("set up the operations engine: %w", err)
 	}
 	d.tenants = tenants.New(tenants.Deps{Pool: pool, Sealer: sealer, Audit: d.audit, Ops: d.ops}, tenants.Options{BaseDomain: cfg.BaseDomain})

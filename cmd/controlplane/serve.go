@@ -16,12 +16,12 @@ import (
 	"controlplane/internal/api"
 	"controlplane/internal/billing"
 	"controlplane/internal/billing/paystack"
+	"controlplane/internal/cleanup"
 	"controlplane/internal/config"
 	"controlplane/internal/postgres"
 	"controlplane/internal/provision"
 	"controlplane/internal/provision/docker"
 	"controlplane/internal/provision/pgcluster"
-	"controlplane/internal/ratelimit"
 )
 
 const (
@@ -32,7 +32,6 @@ const (
 	drainTimeout   = 25 * time.Second
 	startRetry     = 2 * time.Second
 	clusterRetry   = 20 * time.Second
-	sweepInterval  = 10 * time.Minute
 )
 
 var serveParts = []config.Part{config.PartPlatform, config.PartAuth, config.PartSealing, config.PartPayments, config.PartCluster} //nolint:gochecknoglobals // a constant list
@@ -73,6 +72,7 @@ type platform struct {
 	cfg       config.Config
 	log       *slog.Logger
 	billing   *billing.Service
+	schedules *cleanup.Service
 	provision *provision.Service
 	engine    *docker.Runtime
 	cluster   *pgcluster.Cluster
@@ -135,7 +135,7 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 		Pool: p.pool, Tenants: p.tenants, Ops: p.ops, Gateway: gateway, Provisioner: provision.Enqueuer{Ops: p.ops}, Audit: p.audit, Log: p.log,
 	}, billing.Options{CallbackURL: p.cfg.CallbackURL()})
 	p.billing.Register()
-	p.registerSweeps()
+	p.wireSchedules()
 	return nil
 }
 
@@ -190,23 +190,6 @@ func clusterOptions(cfg config.Config, installation string, log *slog.Logger) pg
 	return pgcluster.Options{
 		Host: c.Host, Port: c.Port, User: c.User, Password: c.Password, Database: c.Database, SSLMode: c.SSLMode, Installation: installation, Log: log,
 	}
-}
-
-// registerSweeps has the leader among the workers throw away what has expired.
-func (p *platform) registerSweeps() {
-	p.ops.Every("expired_sessions", sweepInterval, func(ctx context.Context) error {
-		_, err := p.accounts.DeleteExpired(ctx)
-		return err
-	})
-	p.ops.Every("audit_chain", sweepInterval, func(ctx context.Context) error {
-		_, err := p.chain.Seal(ctx)
-		return err
-	})
-	limits := ratelimit.New(p.pool)
-	p.ops.Every("stale_rate_limits", sweepInterval, func(ctx context.Context) error {
-		_, err := limits.DeleteStale(ctx)
-		return err
-	})
 }
 
 // work runs the operations engine until ctx ends, and drains it then.

@@ -25,7 +25,7 @@ type layer struct {
 
 var (
 	l0      = []string{"errs", "secrets"}
-	l3      = []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "ratelimit"}
+	l3      = []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "ratelimit", "alerts"}
 	webSDKs = []string{"net/http", "github.com/moby/", "github.com/aws/", "github.com/caddyserver/"}
 )
 
@@ -35,6 +35,7 @@ func table() []layer {
 		{"secrets", nil, nil, "everybody imports it"},
 		{"postgres", []string{"errs"}, nil, "it knows the database, not the domain"},
 		{"ratelimit", []string{"errs", "postgres"}, nil, "it counts, and doesn't know what"},
+		{"alerts", []string{"errs", "postgres"}, webSDKs, "it keeps what operators have to know, and sends nothing"},
 		{"idempotency", []string{"errs", "postgres"}, webSDKs, "it remembers answers, and doesn't know what for"},
 		{"ops", []string{"errs", "postgres"}, nil, "it knows no tenant"},
 		{"audit", []string{"errs", "secrets", "postgres", "ops"}, webSDKs, "the domain doesn't know how it is reached"},
@@ -48,6 +49,7 @@ func table() []layer {
 		{"provision/netguard", append([]string{"provision"}, l0...), nil, "it runs alone in a container"},
 		{"provision/pgcluster", append([]string{"provision"}, l0...), []string{"github.com/moby/"}, "adapters don't import each other"},
 		{"edge", []string{"errs", "secrets", "postgres", "tenants", "accounts"}, []string{"github.com/moby/"}, "it keeps serving when all else is down"},
+		{"cleanup", []string{"errs", "postgres", "ops", "accounts", "audit", "tenants"}, webSDKs, "sweeps only enqueue; what they call is wired in cmd"},
 		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "backup", "ratelimit", "idempotency"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
 		{"config", l0, nil, "only cmd imports it"},
 	}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/alerts"
+	"controlplane/internal/cleanup"
+	"controlplane/internal/ops"
+	"controlplane/internal/ratelimit"
+)
+
+// wireSchedules lists all that is done again and again, but for what the worker does for its own engine.
+func (p *platform) wireSchedules() {
+	p.schedules = cleanup.New(cleanup.Deps{
+		Pool: p.pool, Ops: p.ops, Tenants: p.tenants, Money: p.billing, Audit: p.audit, Log: p.log,
+	}, cleanup.Options{})
+	p.schedules.Add(p.schedules.Unpaid(), p.schedules.Deletions())
+	p.schedules.Add(
+		cleanup.Sweep{
+			Name: "payments", Description: "Asks the payment gateway about payments that aren't finished", Cron: "@every 5s",
+			Run: cleanup.Plain(p.billing.Poll),
+		},
+		cleanup.Sweep{
+			Name: "paid_clients", Description: "Starts provisioning again for paid clients that nobody works on", Cron: "@every 30s",
+			Run: cleanup.Plain(p.billing.ResumeProvisioning),
+		},
+		cleanup.Sweep{
+			Name: "payment_operations", Description: "Forgets how old payment events were applied", Cron: "30 * * * *", Jitter: time.Minute,
+			Run: cleanup.Plain(p.billing.ForgetApplied),
+		},
+	)
+	limits := ratelimit.New(p.pool)
+	p.schedules.Add(
+		cleanup.Sweep{
+			Name: "sessions", Description: "Removes sessions and tokens that have expired", Cron: "*/10 * * * *", Jitter: time.Minute,
+			Run: cleanup.Counted(p.accounts.DeleteExpired),
+		},
+		cleanup.Sweep{
+			Name: "rate_limits", Description: "Removes rate limits that limit nobody any more", Cron: "*/10 * * * *", Jitter: time.Minute,
+			Run: cleanup.Counted(limits.DeleteStale),
+		},
+		cleanup.Sweep{
+			Name: "audit_chain", Description: "Chains new entries of the activity log", Cron: "*/10 * * * *", Jitter: time.Minute,
+			Run: cleanup.Counted(p.chain.Seal),
+		},
+		cleanup.Sweep{
+			Name: "operation_logs", Description: "Removes the step logs of operations that ended long ago", Cron: "15 3 * * *", Jitter: time.Hour,
+			Run: cleanup.Counted(p.ops.ForgetLogs),
+		},
+	)
+	p.schedules.Register()
+}
+
+// heldKind is the alert for operations that a person has to look at.
+const heldKind = "operation.held"
+
+func raiseHeld(ctx context.Context, tx pgx.Tx, o ops.Operation) error {
+	return alerts.Raise(ctx, tx, alerts.Alert{
+		Kind: heldKind, Subject: o.Subject, Message: fmt.Sprintf("Operation %d (%s) is held at step %s: %s", o.ID, o.Kind, o.Step, o.Error),
+	})
+}
+
+func resolveHeld(ctx context.Context, tx pgx.Tx, o ops.Operation) error {
+	return alerts.Resolve(ctx, tx, heldKind, o.Subject)
+}
