@@ -36,7 +36,8 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		newServeCommand(), newEdgeCommand(), newMigrateCommand(), newAdminCommand(openAccounts, newAdminRekeyCommand(rekey), newAdminAuditCommand(verifyAudit)),
+		newServeCommand(), newEdgeCommand(), newMigrateCommand(),
+		newAdminCommand(openAccounts, newAdminRekeyCommand(rekey), newAdminAuditCommand(verifyAudit), newAdminOrphansCommand(listOrphans)),
 		newDevCommand(), newSimulatorCommand(), newNetguardCommand(),
 	)
 	return root
