@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func newAdminCommand(open openFunc, more ...*cobra.Command) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }, // so that an unknown command is an error
 	}
 	admin.AddCommand(newAdminCreateCommand(open), newAdminDisableCommand(open), newAdminEnableCommand(open),
-		newAdminResetCommand(open), newAdminListCommand(open))
+		newAdminResetCommand(open), newAdminListCommand(open), newAdminRefusedCommand(open))
 	admin.AddCommand(more...)
 	return admin
 }
@@ -179,6 +180,34 @@ func newAdminListCommand(open openFunc) *cobra.Command {
 			}
 		}),
 	}
+}
+
+func newAdminRefusedCommand(open openFunc) *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "refused-logins",
+		Short: "List the latest log-ins that failed",
+		Long:  "List the latest log-ins that failed, newest first. They are kept for 30 days; what was typed isn't kept at all.",
+		Args:  cobra.NoArgs,
+		RunE: withAccounts(open, func(cmd *cobra.Command, s *accounts.Service, _ []string) error {
+			list, err := s.RefusedLogins(cmd.Context(), limit)
+			if err != nil {
+				return err
+			}
+			out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			_, _ = fmt.Fprintln(out, "AT\tUSERNAME\tADDRESS") // kept by the writer; Flush tells
+			for _, f := range list {
+				address := "-"
+				if f.IP.IsValid() {
+					address = f.IP.String()
+				}
+				_, _ = fmt.Fprintf(out, "%s\t%s\t%s\n", f.At.UTC().Format(time.RFC3339), cmp.Or(f.Username, "-"), address)
+			}
+			return out.Flush()
+		}),
+	}
+	cmd.Flags().IntVar(&limit, "limit", listPage, "how many to list")
+	return cmd
 }
 
 func writeAccount(out io.Writer, a accounts.Account) {

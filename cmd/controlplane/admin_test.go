@@ -25,7 +25,7 @@ type adminBundle struct {
 
 func setupAdmin(t *testing.T) *adminBundle {
 	t.Helper()
-	pool := pgtest.New(t)
+	pool := pgtest.NewLesser(t)
 	s, err := accounts.New(accounts.Deps{Pool: pool, Audit: audit.New(pool), Log: slog.New(slog.DiscardHandler)},
 		accounts.Options{SigningKey: "0123456789abcdef0123456789abcdef"})
 	require.NoError(t, err)
@@ -58,6 +58,23 @@ func shownPassword(t *testing.T, out string) secrets.Secret {
 	_, password, found := strings.Cut(out, "password: ")
 	require.True(t, found, out)
 	return secrets.Secret(strings.TrimSpace(password))
+}
+
+func TestAdmin_RefusedLogins(t *testing.T) {
+	t.Parallel()
+	b := setupAdmin(t)
+	_, err := b.run(t, "", "create", "root", "root@example.com")
+	require.NoError(t, err)
+	_, err = b.Login(t.Context(), netip.MustParseAddr("203.0.113.7"), "root", "Not-the-Password1!")
+	require.ErrorIs(t, err, accounts.ErrBadCredentials)
+	_, err = b.Login(t.Context(), netip.Addr{}, "somebody", "Not-the-Password1!")
+	require.ErrorIs(t, err, accounts.ErrBadCredentials)
+	out, err := b.run(t, "", "refused-logins")
+	require.NoError(t, err)
+	require.Regexp(t, `(?s)AT .*Z  - +-\n.*Z  root +203\.0\.113\.7\n$`, out)
+	out, err = b.run(t, "", "refused-logins", "--limit", "1")
+	require.NoError(t, err)
+	require.NotContains(t, out, "root")
 }
 
 func TestAdmin_CreateShowsAPasswordOnce(t *testing.T) {
