@@ -19,7 +19,8 @@ type Database interface {
 	// SetAdminPassword sets the password hash of Odoo's administrator, as the tenant's own role, and returns the login. ErrNoAdmin when
 	// the tenant removed that user.
 	SetAdminPassword(ctx context.Context, t TenantDatabase, hash string) (login string, err error)
-	// RemoveTenant drops the database, open connections or not, and then the role. Absent is success.
+	// RemoveTenant drops the database, open connections or not, and then the role with its sessions. Absent is success, and so is a role
+	// of ours that is another tenant's by now.
 	RemoveTenant(ctx context.Context, name, subject string) error
 
 	// BeginTemplate makes an empty database, dropping a half-made one, and a role of the same name that may log in to it.
@@ -33,6 +34,9 @@ type Database interface {
 
 	// Inspect tells what the server is and what our role may do there.
 	Inspect(ctx context.Context) (ServerStatus, error)
+
+	ClusterEstate
+	ClusterInventory
 }
 
 // ErrNoAdmin is returned when a tenant's Odoo has no administrator of the kind that it began with.

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/testcontainers/testcontainers-go"
 
+	"controlplane/internal/accounts"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/provision"
@@ -66,8 +67,46 @@ func TestARealOdoo(t *testing.T) {
 	fresh, err := b.tenants.Credentials(t.Context(), owner(one), netip.MustParseAddr("192.0.2.7"), one.Name)
 	require.NoError(t, err)
 	require.True(t, authenticate(t, one, fresh.Login, fresh.Password.Reveal()))
-	for range 2 {
-		require.NoError(t, b.Teardown(t.Context(), one))
+	b.suspendAndResume(t, one)
+	b.destroy(t, one)
+}
+
+// suspendAndResume stops the tenant's Odoo and starts it again, with all that was in it.
+func (b *bundle) suspendAndResume(t *testing.T, tenant tenants.Tenant) {
+	t.Helper()
+	ip := netip.MustParseAddr("192.0.2.7")
+	_, err := b.tenants.Suspend(t.Context(), owner(tenant), ip, tenant.Name, "")
+	require.NoError(t, err)
+	b.awaitState(t, tenant.ID, tenants.Suspended)
+	dialer := net.Dialer{Timeout: time.Second}
+	_, err = dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", tenant.Address, tenant.HTTPPort))
+	require.Error(t, err)
+	began := time.Now()
+	_, err = b.tenants.Resume(t.Context(), owner(tenant), ip, tenant.Name)
+	require.NoError(t, err)
+	b.awaitState(t, tenant.ID, tenants.Active)
+	t.Logf("resumed in %s\n%s", time.Since(began).Round(time.Millisecond), b.events(t, tenant.ID.Subject()))
+	require.False(t, authenticate(t, tenant, "admin", "admin"), "it answers")
+}
+
+func (b *bundle) destroy(t *testing.T, tenant tenants.Tenant) {
+	t.Helper()
+	_, err := b.tenants.Delete(t.Context(), accounts.Principal{Admin: true, Username: "admin"}, netip.MustParseAddr("192.0.2.7"), tenant.Name,
+		tenants.DeleteInput{Reason: "the test is over"})
+	require.NoError(t, err)
+	b.awaitState(t, tenant.ID, tenants.Deleted)
+}
+
+func (b *bundle) awaitState(t *testing.T, id tenants.ID, want tenants.State) {
+	t.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+		tenant, err := b.tenants.ByID(t.Context(), id)
+		require.NoError(t, err)
+		if tenant.State == want {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "%s, not %s\n%s", tenant.State, want, b.events(t, id.Subject()))
 	}
 }
 

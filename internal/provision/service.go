@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,11 +22,11 @@ import (
 
 // The kinds of operation that are done here.
 const (
-	ProvisionKind = "tenant.provision"
+	ProvisionKind = tenants.ProvisionKind
 	BuildKind     = "template.build"
 )
 
-// Deps is what a Service works with; all are required.
+// Deps is what a Service works with; all but FinalBackup are required.
 type Deps struct {
 	Pool     *pgxpool.Pool
 	Ops      *ops.Engine
@@ -33,6 +34,8 @@ type Deps struct {
 	Runtime  Runtime
 	Database Database
 	Log      *slog.Logger
+
+	FinalBackup FinalBackup // nil: tenants are deleted without one
 }
 
 // Options tell where things are. Installation, Image, Supernet, DatabaseHost and TenantURL are required.
@@ -49,6 +52,7 @@ type Options struct {
 	EdgeURL            string        // of the edge as we reach it; "": tenants aren't probed through it
 	ReadyTimeout       time.Duration // how long an Odoo may take to answer; default 2 min
 	Spares             int           // clones kept ready for each template that plans use; negative: none; default 2
+	OrphanGrace        time.Duration // from the first sight of an orphan to its removal; default 24 h
 }
 
 // Service provisions tenants. What it keeps in memory may be lost at any time: when the firewall was last looked after, and passwords that
@@ -65,6 +69,10 @@ type Service struct {
 	prober   *prober
 	firewall firewallGuard
 	stock    *stock
+	health   *health
+
+	finalBackup FinalBackup
+	reconciling sync.Mutex
 }
 
 // New checks the options; it reaches for nothing.
@@ -83,9 +91,11 @@ func New(deps Deps, opts Options) (*Service, error) {
 	opts.SSLMode = cmp.Or(opts.SSLMode, "prefer")
 	opts.ReadyTimeout = cmp.Or(opts.ReadyTimeout, 2*time.Minute)
 	opts.Spares = max(cmp.Or(opts.Spares, 2), 0)
+	opts.OrphanGrace = cmp.Or(opts.OrphanGrace, 24*time.Hour)
 	return &Service{
 		pool: deps.Pool, ops: deps.Ops, tenants: deps.Tenants, runtime: deps.Runtime, database: deps.Database, log: deps.Log,
-		opts: opts, subnets: nets, prober: newProber(), stock: newStock(),
+		opts: opts, subnets: nets, prober: newProber(), stock: newStock(), health: newHealth(),
+		finalBackup: deps.FinalBackup,
 	}, nil
 }
 
@@ -94,10 +104,14 @@ func (s *Service) Register() {
 	s.ops.Register(s.ProvisionWorkflow())
 	s.ops.Register(s.BuildWorkflow())
 	s.ops.Register(s.ResetWorkflow())
+	s.ops.Register(s.SuspendWorkflow())
+	s.ops.Register(s.StopWorkflow())
+	s.ops.Register(s.ResumeWorkflow())
+	s.ops.Register(s.ResizeWorkflow())
+	s.ops.Register(s.DeleteWorkflow())
 	s.ops.Every("firewall", time.Minute, s.ensureFirewall)
 	s.ops.Every("templates", 10*time.Minute, s.EnsureTemplates)
 	s.ops.Every("spares", 10*time.Second, s.ensureSpares)
-	s.ops.Every("running", 30*time.Second, s.keepRunning)
 }
 
 // Enqueuer enqueues provisioning in processes that don't do it.

@@ -52,8 +52,8 @@ func newBundle(t *testing.T, runtime provision.Runtime, database provision.Datab
 	b.options = opts
 	sealer, err := secrets.NewSealer("0123456789abcdef0123456789abcdef")
 	require.NoError(t, err)
-	b.tenants = tenants.New(tenants.Deps{Pool: b.pool, Sealer: sealer, Audit: audit.New(b.pool)}, tenants.Options{BaseDomain: "example.test"})
 	b.ops = b.engine(t)
+	b.tenants = tenants.New(tenants.Deps{Pool: b.pool, Sealer: sealer, Audit: audit.New(b.pool), Ops: b.ops}, tenants.Options{BaseDomain: "example.test"})
 	b.Service = b.service(t, b.ops, runtime, database)
 	return b
 }

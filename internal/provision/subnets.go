@@ -76,9 +76,9 @@ func (s subnets) allocate(ctx context.Context, tx pgx.Tx, id tenants.ID) (netip.
 	return subnet, nil
 }
 
-// release lets the tenant's subnet rest; having none is success.
-func (s *Service) releaseSubnet(ctx context.Context, id tenants.ID) error {
-	_, err := s.pool.Exec(ctx, "UPDATE tenant_subnets SET tenant_id = NULL, released_at = now() WHERE tenant_id = $1", id)
+// releaseSubnet lets the tenant's subnet rest; having none is success.
+func releaseSubnet(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
+	_, err := tx.Exec(ctx, "UPDATE tenant_subnets SET tenant_id = NULL, released_at = now() WHERE tenant_id = $1", id)
 	if err != nil {
 		return fmt.Errorf("release the subnet of tenant %s: %w", id, err)
 	}

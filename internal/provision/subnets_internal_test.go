@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"controlplane/internal/postgres"
 	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/tenants"
 )
@@ -64,7 +65,6 @@ func TestSubnetsAreAllocatedOnce(t *testing.T) {
 func TestAFreedSubnetRestsADay(t *testing.T) {
 	t.Parallel()
 	pool, nets := setupSubnets(t, "10.99.0.0/24", 20)
-	service := &Service{pool: pool}
 	for id := range 12 { // 16 less the 4 of our own
 		_, err := allocate(t, pool, nets, tenants.ID(id+1))
 		require.NoError(t, err)
@@ -79,7 +79,7 @@ func TestAFreedSubnetRestsADay(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoSubnet)
 	require.ErrorContains(t, err, "12 subnets")
 	for range 2 {
-		require.NoError(t, service.releaseSubnet(t.Context(), 1))
+		require.NoError(t, postgres.InTx(t.Context(), pool, func(tx pgx.Tx) error { return releaseSubnet(t.Context(), tx, 1) }))
 	}
 	_, err = allocate(t, pool, nets, 13)
 	require.ErrorIs(t, err, ErrNoSubnet, "it rests")

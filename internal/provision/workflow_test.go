@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -194,37 +193,6 @@ func TestProvisioning_ADeletedTenantIsNotMade(t *testing.T) {
 	op = opstest.Wait(t, engine, op.ID, ops.Held)
 	require.Equal(t, 1, op.Attempt)
 	require.Empty(t, s.world.containers)
-}
-
-func TestTeardownLeavesNothing(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	s.run(t, nil)
-	for range 2 {
-		require.NoError(t, s.Teardown(t.Context(), s.tenant))
-	}
-	require.Empty(t, s.world.networks)
-	require.NotContains(t, s.world.containers, "odoo_acme")
-	require.NotContains(t, s.world.databases, "odoo_acme")
-	for volume := range s.world.volumes {
-		require.True(t, strings.HasPrefix(volume, "odootmpl_"), volume)
-	}
-	var resting int
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM tenant_subnets WHERE tenant_id IS NULL").Scan(&resting))
-	require.Equal(t, 1, resting)
-}
-
-func TestTeardownGoesOnAfterAFailure(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	s.run(t, nil)
-	for _, method := range []string{"StopContainer", "RemoveContainer", "RemoveVolume", "RemoveTenant"} {
-		s.world.fail(method, errors.New("trouble"))
-		require.Error(t, s.Teardown(t.Context(), s.tenant), method)
-		s.world.fail(method, nil)
-	}
-	require.NoError(t, s.Teardown(t.Context(), s.tenant))
-	require.NotContains(t, s.world.databases, "odoo_acme")
 }
 
 // RoundTrip answers a probe as the tenants' Odoos would: when one's container is running and its database is its own.

@@ -35,11 +35,15 @@ type world struct {
 	roles      map[string]string            // role → subject
 	databases  map[string]*databaseState
 	spares     map[string]int // by template
+	limits     map[string]int // role → connections
+	onStop     func()         // while a container stops, once
 }
 
 type containerState struct {
 	provision.Container
-	running bool
+	running  bool
+	stubborn bool // doesn't stop
+	usedMB   int
 }
 
 type databaseState struct {
@@ -53,6 +57,7 @@ func newWorld() *world {
 	return &world{
 		calls: map[string]int{}, failing: map[string]error{}, networks: map[string]provision.Network{}, containers: map[string]*containerState{},
 		volumes: map[string]map[string]string{}, roles: map[string]string{}, databases: map[string]*databaseState{}, spares: map[string]int{},
+		limits: map[string]int{},
 	}
 }
 
@@ -122,8 +127,14 @@ func (w *world) EnsureContainer(_ context.Context, c provision.Container) error 
 			return errors.New("no such network")
 		}
 	}
-	if _, ok := w.containers[c.Name]; !ok {
+	found, ok := w.containers[c.Name]
+	switch {
+	case !ok:
 		w.containers[c.Name] = &containerState{Container: c}
+	case found.running && c.MemoryMB < found.usedMB:
+		return provision.ErrMemoryInUse
+	default:
+		found.MemoryMB, found.CPUMilli, found.PIDs = c.MemoryMB, c.CPUMilli, c.PIDs
 	}
 	for _, m := range c.Mounts {
 		if w.volumes[m.Volume] == nil {
@@ -150,8 +161,12 @@ func (w *world) StartContainer(_ context.Context, name string) error {
 func (w *world) StopContainer(_ context.Context, name string, _ time.Duration) error {
 	leave, err := w.enter("StopContainer")
 	defer leave()
-	if c, ok := w.containers[name]; ok {
-		c.running = false
+	if c, ok := w.containers[name]; ok && err == nil {
+		c.running = c.stubborn
+	}
+	if w.onStop != nil {
+		w.onStop()
+		w.onStop = nil
 	}
 	return err
 }
@@ -188,7 +203,7 @@ func (w *world) InspectContainer(_ context.Context, name string) (provision.Cont
 	if !ok {
 		return provision.ContainerStatus{}, err
 	}
-	return provision.ContainerStatus{Exists: true, Running: c.running}, err
+	return provision.ContainerStatus{Exists: true, Running: c.running, Image: c.Image}, err
 }
 
 func (w *world) RunContainer(_ context.Context, c provision.Container) (provision.RunResult, error) {
@@ -274,7 +289,7 @@ func (w *world) EnsureTenant(_ context.Context, t provision.TenantDatabase) erro
 	if !ok || !template.sealed {
 		return errors.New("no such template")
 	}
-	w.roles[t.Name] = t.Subject
+	w.roles[t.Name], w.limits[t.Name] = t.Subject, t.ConnectionLimit
 	if _, ok := w.databases[t.Name]; !ok {
 		w.databases[t.Name] = &databaseState{template: t.Template, owner: "control"}
 	}
@@ -308,10 +323,10 @@ func (w *world) SetAdminPassword(_ context.Context, t provision.TenantDatabase, 
 	return w.databases[t.Name].identity.Login, nil
 }
 
-func (w *world) RemoveTenant(_ context.Context, name, _ string) error {
+func (w *world) RemoveTenant(_ context.Context, name, subject string) error {
 	leave, err := w.enter("RemoveTenant")
 	defer leave()
-	if err == nil {
+	if err == nil && w.roles[name] == subject {
 		delete(w.databases, name)
 		delete(w.roles, name)
 	}

@@ -29,7 +29,11 @@ func (r *Runtime) EnsureContainer(ctx context.Context, c provision.Container) er
 		if err != nil {
 			return err
 		}
-		if found != nil && found.Config.Labels[LabelSpec] == s.hash {
+		same, err := r.same(ctx, found, c, s)
+		if err != nil {
+			return err
+		}
+		if same {
 			return r.mend(ctx, found, s)
 		}
 		if found != nil {
@@ -40,6 +44,26 @@ func (r *Runtime) EnsureContainer(ctx context.Context, c provision.Container) er
 		}
 		return r.create(ctx, c.Name, s)
 	})
+}
+
+// same reports whether found is to the spec, and can be started: the engine knows a container's network by its id, and one that was made
+// again under its name isn't found.
+func (r *Runtime) same(ctx context.Context, found *container.InspectResponse, c provision.Container, s spec) (bool, error) {
+	if found == nil || found.Config.Labels[LabelSpec] != s.hash {
+		return false, nil
+	}
+	if found.State.Running || c.Network == "" || found.NetworkSettings == nil {
+		return true, nil
+	}
+	endpoint := found.NetworkSettings.Networks[c.Network]
+	if endpoint == nil || endpoint.NetworkID == "" { // it has never run
+		return true, nil
+	}
+	network, err := r.findNetwork(ctx, c.Network)
+	if err != nil {
+		return false, err
+	}
+	return network != nil && network.ID == endpoint.NetworkID, nil
 }
 
 // prepare makes the volumes while it looks for the container; nil means that there is none.
@@ -54,21 +78,6 @@ func (r *Runtime) prepare(ctx context.Context, c provision.Container) (*containe
 		group.Go(func() error { return r.ensureVolume(ctx, m.Volume, c.Labels) })
 	}
 	return found, group.Wait()
-}
-
-// mend makes the limits of a container that is right otherwise what they should be; a restart isn't needed for it.
-func (r *Runtime) mend(ctx context.Context, found *container.InspectResponse, s spec) error {
-	if sameResources(found.HostConfig.Resources, s.host.Resources) {
-		return nil
-	}
-	want := s.host.Resources
-	_, err := r.api.ContainerUpdate(ctx, found.ID, client.ContainerUpdateOptions{Resources: &container.Resources{
-		Memory: want.Memory, MemorySwap: want.MemorySwap, NanoCPUs: want.NanoCPUs, PidsLimit: want.PidsLimit,
-	}, RestartPolicy: &found.HostConfig.RestartPolicy})
-	if err != nil {
-		return fmt.Errorf("update limits: %w", err)
-	}
-	return nil
 }
 
 // replaceable stops and removes a container of ours; its named volumes stay.
@@ -115,17 +124,31 @@ func (r *Runtime) StartContainer(ctx context.Context, name string) error {
 	})
 }
 
-// StopContainer asks the container to end and kills it after grace. One that is stopped or absent is left alone.
+// StopContainer asks the container to end and kills it after grace. One that is stopped or absent is left alone; but one that stopped
+// without being told to would be started with the engine, so that is seen to.
 func (r *Runtime) StopContainer(ctx context.Context, name string, grace time.Duration) error {
 	return r.call(ctx, grace+stopMargin, "stop container "+name, func(ctx context.Context) error {
 		found, err := r.findContainer(ctx, name)
-		if err != nil || found == nil {
+		switch {
+		case err != nil || found == nil:
 			return err
+		case !found.State.Running:
+			return r.keepStopped(ctx, found)
 		}
 		seconds := int(grace.Seconds())
 		_, err = r.api.ContainerStop(ctx, found.ID, client.ContainerStopOptions{Timeout: &seconds})
 		return ignoreNotFound(err)
 	})
+}
+
+// keepStopped takes the restart policy from a container that ended by itself; EnsureContainer gives it back.
+func (r *Runtime) keepStopped(ctx context.Context, found *container.InspectResponse) error {
+	if found.State.Status == neverRan || found.HostConfig.RestartPolicy.IsNone() {
+		return nil
+	}
+	policy := container.RestartPolicy{Name: container.RestartPolicyDisabled}
+	_, err := r.api.ContainerUpdate(ctx, found.ID, client.ContainerUpdateOptions{RestartPolicy: &policy})
+	return ignoreNotFound(err)
 }
 
 // RemoveContainer removes the container, killing it if it runs; absence is success, named volumes stay.
@@ -177,6 +200,7 @@ func statusOf(c *container.InspectResponse) provision.ContainerStatus {
 		OOM:      c.State.OOMKilled,
 		Restarts: c.RestartCount,
 		SpecHash: c.Config.Labels[LabelSpec],
+		Image:    c.Image,
 	}
 	if c.NetworkSettings == nil {
 		return status

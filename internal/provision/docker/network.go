@@ -24,7 +24,7 @@ func (r *Runtime) EnsureNetwork(ctx context.Context, n provision.Network) error 
 				return nil
 			}
 			if _, err := r.api.NetworkRemove(ctx, found.ID, client.NetworkRemoveOptions{}); err != nil && !cerrdefs.IsNotFound(err) {
-				return fmt.Errorf("replace it, as its subnet differs: %w", err)
+				return replacing(n.Name, err)
 			}
 		}
 		_, err = r.api.NetworkCreate(ctx, n.Name, networkSpec(n, r.labelled(n.Labels), r.bridgeName(n.Name)))
@@ -37,6 +37,14 @@ func (r *Runtime) EnsureNetwork(ctx context.Context, n provision.Network) error 
 		}
 		return err
 	})
+}
+
+// replacing tells a network that containers are on from other trouble.
+func replacing(name string, err error) error {
+	if cerrdefs.IsPermissionDenied(err) || cerrdefs.IsConflict(err) {
+		return provision.ErrNetworkInUse.WithCause(fmt.Errorf("replace network %s: %w", name, err))
+	}
+	return fmt.Errorf("replace it, as its subnet differs: %w", err)
 }
 
 // RemoveNetwork removes the network; absence is success, attached containers are an error.

@@ -200,27 +200,17 @@ func hostname(name string) string {
 	return strings.Trim(clean[:min(len(clean), 63)], "-")
 }
 
-// sum hashes what can only be changed by replacing the container: neither the resources nor the operation that happened to make it.
+// sum hashes what can only be changed by replacing the container: neither the resources nor the plan that they follow from, and not the
+// operation that happened to make it.
 func (s spec) sum() (string, error) {
 	config := *s.config
 	config.Labels = maps.Clone(s.config.Labels)
 	delete(config.Labels, LabelOperation)
+	delete(config.Labels, LabelPlan)
 	raw, err := json.Marshal([]any{config, s.host, s.networking})
 	if err != nil {
 		return "", fmt.Errorf("hash the spec: %w", err)
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:16]), nil
-}
-
-// sameResources reports whether have needs no update to be want.
-func sameResources(have, want container.Resources) bool {
-	pids := func(p *int64) string {
-		if p == nil {
-			return ""
-		}
-		return strconv.FormatInt(*p, 10)
-	}
-	return have.Memory == want.Memory && have.MemorySwap == want.MemorySwap && have.NanoCPUs == want.NanoCPUs &&
-		pids(have.PidsLimit) == pids(want.PidsLimit)
 }

@@ -37,5 +37,5 @@ func (r *Runtime) ensureVolume(ctx context.Context, name string, labels map[stri
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", name, err)
 	}
-	return r.owned("volume", name, res.Volume.Labels)
+	return r.ownedBy(labels[LabelClient], name, res.Volume.Labels)
 }

@@ -77,6 +77,9 @@ func (c *Cluster) RemoveTenant(ctx context.Context, name, subject string) error 
 	if err != nil {
 		return err
 	}
+	if s.role.exists && s.role.comment != c.mark(subject) && c.marksTenant(s.role.comment) {
+		return nil // the name has been used again, which it only is when nothing of the subject's is left
+	}
 	if err := c.check(name, subject, s); err != nil {
 		return err
 	}
@@ -91,10 +94,26 @@ func (c *Cluster) drop(ctx context.Context, name string, s state) error {
 			return err
 		}
 	}
-	if s.role.exists {
-		return c.exec(ctx, "drop role "+name, "DROP ROLE IF EXISTS "+quoteName(name))
+	if !s.role.exists {
+		return nil
 	}
-	return nil
+	if err := c.endSessions(ctx, name); err != nil {
+		return err
+	}
+	return c.exec(ctx, "drop role "+name, "DROP ROLE IF EXISTS "+quoteName(name))
+}
+
+// endSessions ends those of a role that can't log in any more, in "postgres" for example, which its going alone wouldn't end.
+func (c *Cluster) endSessions(ctx context.Context, role string) error {
+	err := c.exec(ctx, "close role "+role, "ALTER ROLE "+quoteName(role)+" NOLOGIN")
+	if pgCode(err) == "42704" { // gone already
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.exec(ctx, "end the sessions of role "+role,
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = "+quoteText(role))
 }
 
 func (c *Cluster) dropDatabase(ctx context.Context, name string) error {

@@ -48,6 +48,11 @@ func run(ctx context.Context, args []string) error {
 		return self()
 	case "eat":
 		return eat(rest)
+	case "keep":
+		if err := eat(rest); err != nil {
+			return err
+		}
+		return serve(ctx, nil)
 	}
 	return fmt.Errorf("what is %q?", args[0])
 }

@@ -1,0 +1,133 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/alerts"
+	"controlplane/internal/errs"
+	"controlplane/internal/ops"
+	"controlplane/internal/tenants"
+)
+
+const (
+	// stopGrace is how long an Odoo may take to finish what it is doing.
+	stopGrace = 20 * time.Second
+	// backupTimeout is for one attempt at a final backup.
+	backupTimeout = time.Hour
+	// backupPatience is how long a deletion waits for its final backup before somebody is told.
+	backupPatience = 24 * time.Hour
+	// backupAlert is the kind of that alert.
+	backupAlert = "final_backup"
+)
+
+// FinalBackup keeps what a tenant had before it is destroyed.
+type FinalBackup interface {
+	// Ensure returns when a restorable backup of the tenant, which is stopped, is kept. A repeat finds the one it made.
+	Ensure(ctx context.Context, t tenants.Tenant) error
+}
+
+// ErrNotCondemned holds a deletion of a tenant that isn't being deleted.
+var ErrNotCondemned = errs.New(errs.Conflict, "not_deleting", "This client isn't being deleted.")
+
+// DeleteWorkflow removes all that a tenant has outside our database, last the row's claim to its name. The edge has closed its address
+// before; then its Odoo stops, and nothing goes that still runs on what is left. What is absent is passed over, and whose a thing is
+// tells its mark, so that a late repeat does no harm to another tenant who has the name by then.
+func (s *Service) DeleteWorkflow() ops.Workflow {
+	return ops.Workflow{
+		Kind: tenants.DeleteKind,
+		Steps: []ops.Step{
+			{Name: "stop", Do: s.condemned(func(ctx context.Context, _ *ops.Run, t tenants.Tenant) error {
+				return s.runtime.StopTenant(ctx, t.ID.String(), stopGrace)
+			})},
+			{Name: "backup", Timeout: backupTimeout, Do: s.condemned(s.backUp)},
+			{Name: "container", Do: s.condemned(s.removing(KindContainer))},
+			{Name: "network", Do: s.condemned(s.removing(KindNetwork))},
+			{Name: "volumes", Timeout: 5 * time.Minute, Do: s.condemned(s.removing(KindVolume))},
+			{Name: "database", Timeout: 2 * time.Minute, Do: s.condemned(func(ctx context.Context, _ *ops.Run, t tenants.Tenant) error {
+				return s.database.RemoveTenant(ctx, t.DBName, t.ID.Subject())
+			})},
+			{Name: "forget", Tx: s.forget},
+		},
+	}
+}
+
+// condemned makes a step of what is done to a tenant that is to go. One that is gone already has nothing left.
+func (s *Service) condemned(do func(ctx context.Context, r *ops.Run, t tenants.Tenant) error) func(ctx context.Context, r *ops.Run) error {
+	return func(ctx context.Context, r *ops.Run) error {
+		t, err := s.changing(ctx, r)
+		switch {
+		case err != nil:
+			return err
+		case t.State == tenants.Deleted:
+			return nil
+		case t.State != tenants.Deleting:
+			return ops.Permanent(ErrNotCondemned.WithCause(fmt.Errorf("tenant %s is %s", t.ID, t.State)))
+		}
+		if err := do(ctx, r, t); err != nil {
+			return outcome(fmt.Errorf("delete tenant %s: %w", t.ID, err))
+		}
+		return nil
+	}
+}
+
+func (s *Service) removing(kind ObjectKind) func(ctx context.Context, r *ops.Run, t tenants.Tenant) error {
+	return func(ctx context.Context, _ *ops.Run, t tenants.Tenant) error {
+		return s.runtime.RemoveTenantObjects(ctx, t.ID.String(), kind)
+	}
+}
+
+// backUp lets nobody's data go without a backup, unless an administrator said so when asking for the deletion, or since.
+func (s *Service) backUp(ctx context.Context, r *ops.Run, t tenants.Tenant) error {
+	var in tenants.OperationInput
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	switch {
+	case t.ActivatedAt == nil:
+		return nil
+	case in.SkipFinalBackup || t.FinalBackupSkipped != "":
+		r.Note(ctx, "No final backup is made: an administrator decided so")
+		return s.resolveBackupAlert(ctx, r)
+	case s.finalBackup == nil:
+		r.Note(ctx, "No final backup is made: none is configured")
+		return nil
+	}
+	err := s.finalBackup.Ensure(ctx, t)
+	if err == nil {
+		return s.resolveBackupAlert(ctx, r)
+	}
+	return ops.Outage(errors.Join(fmt.Errorf("make the final backup: %w", err), s.alertOfBackup(ctx, r, err)))
+}
+
+// alertOfBackup tells the operators about a deletion that has waited for long.
+func (s *Service) alertOfBackup(ctx context.Context, r *ops.Run, cause error) error {
+	op, err := s.ops.Get(ctx, r.ID)
+	if err != nil || time.Since(op.CreatedAt) < backupPatience {
+		return err
+	}
+	return alerts.Raise(ctx, s.pool, alerts.Alert{
+		Kind: backupAlert, Subject: r.Subject,
+		Message: fmt.Sprintf("A deletion waits for its final backup since %s: %v", op.CreatedAt.UTC().Format(time.DateTime), cause),
+	})
+}
+
+func (s *Service) resolveBackupAlert(ctx context.Context, r *ops.Run) error {
+	return alerts.Resolve(ctx, s.pool, backupAlert, r.Subject)
+}
+
+// forget frees the tenant's name, domain and subnet in one go.
+func (s *Service) forget(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+	t, err := s.changingTx(ctx, tx, r)
+	if err != nil || t.State == tenants.Deleted {
+		return err
+	}
+	if err := releaseSubnet(ctx, tx, t.ID); err != nil {
+		return err
+	}
+	return s.tenants.MarkDeletedTx(ctx, tx, t.ID)
+}
