@@ -176,13 +176,21 @@ func (p *platform) wireProvision(ctx context.Context, installation string) error
 	}, provision.Options{
 		Installation: installation, Image: p.cfg.Engine.OdooImage, Supernet: c.Supernet, DNS: c.DNS,
 		DatabaseHost: c.Host, DatabasePort: c.Port, TenantDatabaseHost: c.TenantHost, SSLMode: c.SSLMode,
-		TenantURL: p.cfg.TenantURL, EdgeURL: p.cfg.EdgeProbeURL(),
+		Spares: spares(c.Spares), TenantURL: p.cfg.TenantURL, EdgeURL: p.cfg.EdgeProbeURL(),
 	})
 	if err != nil {
 		return fmt.Errorf("set up provisioning: %w", err)
 	}
 	p.provision.Register()
 	return nil
+}
+
+// spares translates "none", which for provisioning is negative.
+func spares(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 func clusterOptions(cfg config.Config, installation string, log *slog.Logger) pgcluster.Options {

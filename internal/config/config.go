@@ -76,6 +76,7 @@ type Cluster struct {
 	TenantHost string         `env:"TENANT_DB_HOST" validate:"omitempty,hostname_rfc1123|ip"` // as tenants see it
 	Supernet   netip.Prefix   `env:"TENANT_SUPERNET" envDefault:"10.212.0.0/16"`
 	DNS        []netip.Addr   `env:"TENANT_DNS" envDefault:"1.1.1.1,9.9.9.9"`
+	Spares     int            `env:"TEMPLATE_SPARES" envDefault:"10" validate:"min=0,max=100"` // clones kept ready per template in use
 }
 
 // Paystack is the payment gateway.

@@ -69,6 +69,33 @@ func (b *bench) awaitTemplate(ctx context.Context) error {
 	}
 }
 
+// awaitSpares waits until the platform has made all the clones that it keeps ready.
+func (b *bench) awaitSpares(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, spareWait)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, b.cluster+"postgres?sslmode=disable")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var templates int
+	if err := b.p.Pool.QueryRow(ctx, "SELECT count(*) FROM templates").Scan(&templates); err != nil {
+		return err
+	}
+	for {
+		var made int
+		if err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_database WHERE datname LIKE 'odoospare%'").Scan(&made); err != nil {
+			return err
+		}
+		if made >= spares*templates {
+			return nil
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return errors.New("the spares aren't ready in time")
+		}
+	}
+}
+
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

@@ -19,6 +19,8 @@ const (
 	webhooksPerSec = 200
 	webhookSeconds = 10
 	templateWait   = 15 * time.Minute
+	spares         = 10 // of each template, as TEMPLATE_SPARES has it by default
+	spareWait      = 5 * time.Minute
 )
 
 func main() {
@@ -37,6 +39,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer p.Remove()
+	delete(p.Env, "TEMPLATE_SPARES")
 	fmt.Println("starting a platform and installing its templates …")
 	if err := p.Start(); err != nil {
 		p.PrintLogs()

@@ -114,15 +114,19 @@ func (b *bench) single(ctx context.Context) error {
 // idle stops a measured tenant, so that it doesn't take time from the next. It is marked suspended first: the platform starts an active
 // one again.
 func (b *bench) idle(ctx context.Context, name string) error {
-	if _, err := b.p.Pool.Exec(ctx, "UPDATE tenants SET state = 'suspended' WHERE name = $1", name); err != nil {
+	const q = `UPDATE tenants SET state = 'suspended', desired = 'suspended', suspended_by = 'admin', suspended_at = now() WHERE name = $1`
+	if _, err := b.p.Pool.Exec(ctx, q, name); err != nil {
 		return err
 	}
 	_, err := docker(ctx, "stop", "--time", "2", "odoo_"+name)
 	return err
 }
 
-// together measures ten at once.
+// together measures ten at once, as they come to a platform that had time to make its spares.
 func (b *bench) together(ctx context.Context) error {
+	if err := b.awaitSpares(ctx); err != nil {
+		return err
+	}
 	floor, err := b.tenFloors(ctx)
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ func New() (*Platform, error) {
 		"STATE_DIR": filepath.Join(p.dir, "state"), "TENANT_SUPERNET": supernet().String(),
 		"API_LISTEN": ports[0], "EDGE_LISTEN": ":" + Port(ports[1]), "DEV_SIMULATOR_LISTEN": ports[2], "DEV_SIMULATOR_ADMIN_LISTEN": ports[5],
 		"DEV_PLATFORM_DB_PORT": Port(ports[3]), "EXTERNAL_DB_PORT": Port(ports[4]), "LOG_LEVEL": "debug",
-		"TRUSTED_PROXIES": "127.0.0.1/32",
+		"TRUSTED_PROXIES": "127.0.0.1/32", "TEMPLATE_SPARES": "2",
 	}
 	maps.Copy(p.Env, images)
 	p.API, p.Edge, p.Simulator = "http://"+ports[0], "http://"+ports[1], "http://"+ports[2]
