@@ -26,6 +26,7 @@ type layer struct {
 var (
 	l0      = []string{"errs", "secrets"}
 	l3      = []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "ratelimit", "alerts"}
+	l4      = append([]string{"capacity", "notices"}, l3...)
 	webSDKs = []string{"net/http", "github.com/moby/", "github.com/aws/", "github.com/caddyserver/"}
 )
 
@@ -41,16 +42,19 @@ func table() []layer {
 		{"audit", []string{"errs", "secrets", "postgres", "ops"}, webSDKs, "the domain doesn't know how it is reached"},
 		{"accounts", []string{"errs", "secrets", "postgres", "ops", "audit", "ratelimit"}, webSDKs, "the domain doesn't know how it is reached"},
 		{"tenants", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit"}, webSDKs, "the domain doesn't know how it is reached"},
+		{"capacity", []string{"errs", "postgres", "alerts", "tenants"}, webSDKs, "it adds up rows; others measure"},
+		{"notices", []string{"errs", "postgres", "accounts", "tenants"}, webSDKs, "it keeps what owners are to be told, and sends nothing"},
 		{"billing", l3, webSDKs, "the gateway is behind an interface declared here"},
-		{"provision", l3, append([]string{"github.com/jackc/pgx/v5/pgconn"}, webSDKs[1:]...), "engine and cluster are behind interfaces declared here"},
+		{"provision", l4, append([]string{"github.com/jackc/pgx/v5/pgconn"}, webSDKs[1:]...), "engine and cluster are behind interfaces declared here"},
 		{"billing/paystack", append([]string{"billing"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"billing/paystack/simulator", l0, []string{"github.com/jackc/pgx"}, "it stands for a foreign service"},
 		{"provision/docker", append([]string{"provision", "provision/netguard"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"provision/netguard", append([]string{"provision"}, l0...), nil, "it runs alone in a container"},
 		{"provision/pgcluster", append([]string{"provision"}, l0...), []string{"github.com/moby/"}, "adapters don't import each other"},
 		{"edge", []string{"errs", "secrets", "postgres", "tenants", "accounts"}, []string{"github.com/moby/"}, "it keeps serving when all else is down"},
+		{"inspect", []string{"errs", "secrets", "accounts", "tenants"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "it carries questions to a worker; the worker's provision answers"},
 		{"cleanup", []string{"errs", "postgres", "ops", "accounts", "audit", "tenants"}, webSDKs, "sweeps only enqueue; what they call is wired in cmd"},
-		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "backup", "ratelimit", "idempotency"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
+		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "backup", "ratelimit", "idempotency", "capacity"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
 		{"config", l0, nil, "only cmd imports it"},
 	}
 }
