@@ -48,7 +48,7 @@ func provisioning() scenario {
 				goal:  func(ctx context.Context) error { return w.active(ctx, t) },
 			}, err
 		},
-		tidy: (*world).remove,
+		tidy: remove,
 	}
 }
 
@@ -203,7 +203,7 @@ func building() scenario {
 		},
 		tidy: func(ctx context.Context, w *world, s subject) error {
 			_, err := w.Pool.Exec(ctx, "UPDATE plans SET active = false WHERE id LIKE 'rig%'")
-			return errors.Join(err, w.remove(ctx, s))
+			return errors.Join(err, remove(ctx, w, s))
 		},
 	}
 }
@@ -229,7 +229,7 @@ func deleting() scenario {
 func keep(context.Context, *world, subject) error { return nil }
 
 // remove deletes the tenant as an administrator does.
-func (w *world) remove(ctx context.Context, s subject) error {
+func remove(ctx context.Context, w *world, s subject) error {
 	t, err := w.tenant(ctx, s.Name)
 	if err != nil {
 		return err

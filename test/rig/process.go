@@ -90,10 +90,35 @@ func (p *Process) Ended() bool {
 	}
 }
 
+// errEnded says that there is nothing to wait for any more.
+var errEnded = errors.New("the process has ended")
+
+// Owns reports whether the process has a TCP connection from this local port.
+func (p *Process) Owns(port int) bool {
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return false
+	}
+	local := fmt.Sprintf("0100007F:%04X", port)
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line)
+		if len(f) < 10 || f[1] != local {
+			continue
+		}
+		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
+		for _, l := range links {
+			if target, err := os.Readlink(l); err == nil && target == "socket:["+f[9]+"]" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // check adds to err that the process ended.
 func (p *Process) check(err error) error {
 	if err != nil && p.Ended() {
-		return fmt.Errorf("it ended; the end of its log:\n%s", p.Tail(20))
+		return fmt.Errorf("%w; the end of its log:\n%s", errEnded, p.Tail(20))
 	}
 	return err
 }
@@ -117,8 +142,8 @@ func Eventually(ctx context.Context, within time.Duration, check func(context.Co
 	var last error
 	for {
 		err := check(ctx)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errEnded) {
+			return err
 		}
 		if ctx.Err() == nil || last == nil {
 			last = err

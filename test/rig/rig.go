@@ -59,6 +59,7 @@ type Rig struct {
 	Tenants  *wire.Postgres
 
 	processes []*Process
+	gateway   *Process
 }
 
 // New starts the two databases, the proxies, the edge and the gateway; serve is the test's to start.
@@ -155,8 +156,14 @@ func (r *Rig) startDatabases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.env["DATABASE_URL"] = platform + "platform?sslmode=disable"
-	r.Pool, err = pgxpool.New(ctx, r.env["DATABASE_URL"])
+	// The schema's owner migrates; what runs is a lesser role.
+	lesser := secrets.RandomHex(16)
+	if err := execWhenUp(ctx, platform+"postgres?sslmode=disable", "CREATE ROLE platform_app LOGIN PASSWORD '"+lesser+"'"); err != nil {
+		return err
+	}
+	r.env["MIGRATE_DATABASE_URL"] = platform + "platform?sslmode=disable"
+	r.env["DATABASE_URL"] = strings.Replace(r.env["MIGRATE_DATABASE_URL"], "postgres:"+password, "platform_app:"+lesser, 1)
+	r.Pool, err = pgxpool.New(ctx, r.env["MIGRATE_DATABASE_URL"])
 	return err
 }
 
@@ -204,14 +211,18 @@ func (r *Rig) startBystanders(ctx context.Context) error {
 	if _, err := r.Start(nil, "edge"); err != nil {
 		return err
 	}
-	_, err := r.StartGateway()
-	return err
+	return r.StartGateway()
 }
 
+// KillGateway kills the local Paystack; StartGateway brings it back.
+func (r *Rig) KillGateway() { r.gateway.Kill() }
+
 // StartGateway starts the local Paystack, which keeps its state over a restart.
-func (r *Rig) StartGateway() (*Process, error) {
-	return r.Start(nil, "paystack-simulator", "--listen", strings.TrimPrefix(r.Gateway, "http://"), "--admin-listen",
+func (r *Rig) StartGateway() error {
+	var err error
+	r.gateway, err = r.Start(nil, "paystack-simulator", "--listen", strings.TrimPrefix(r.Gateway, "http://"), "--admin-listen",
 		strings.TrimPrefix(r.GatewayAdmin, "http://"), "--webhook-url", r.API+"/api/payments/webhook", "--state-file", r.dir+"/gateway.json")
+	return err
 }
 
 // Serve starts API and workers at the rig's own address and returns when the API answers.
@@ -224,6 +235,15 @@ func (r *Rig) ServeAt(ctx context.Context, base string) (*Process, error) {
 		return nil, err
 	}
 	return p, Eventually(ctx, processTimeout, func(ctx context.Context) error { return p.check(get(ctx, base+"/api/health")) })
+}
+
+// FreeBase returns a base URL for a replica.
+func FreeBase() (string, error) {
+	ports, err := freePorts(1)
+	if err != nil {
+		return "", err
+	}
+	return "http://127.0.0.1:" + strconv.Itoa(ports[0]), nil
 }
 
 // Setting returns one of the settings that the processes run with.

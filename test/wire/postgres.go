@@ -20,12 +20,15 @@ type Postgres struct {
 	server   string
 	upstream string
 	count    atomic.Int64
+
+	mu      sync.Mutex
+	clients map[int]int // ports of our connections to the server: that of the client
 }
 
 // NewPostgres passes what comes to the address on to upstream. server names it in Calls. Only connections from this machine itself are
 // looked into; others (the tenants') pass through.
 func NewPostgres(server, address, upstream string) *Postgres {
-	p := &Postgres{server: server, upstream: upstream}
+	p := &Postgres{server: server, upstream: upstream, clients: map[int]int{}}
 	p.listener = newListener("tcp", address, p.handle)
 	return p
 }
@@ -36,6 +39,9 @@ func (p *Postgres) handle(client net.Conn) {
 		return
 	}
 	defer func() { _ = up.Close() }()
+	p.mu.Lock()
+	p.clients[portOf(up.LocalAddr())] = portOf(client.RemoteAddr())
+	p.mu.Unlock()
 	host, _, _ := net.SplitHostPort(client.RemoteAddr().String())
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
 		go func() { _, _ = io.Copy(up, client); _ = up.Close() }()
@@ -49,6 +55,20 @@ func (p *Postgres) handle(client net.Conn) {
 	}()
 	_ = c.forward()
 	_ = up.Close()
+}
+
+// ClientOf returns the port of the client whose connection the server sees as coming from port; 0 when there is none.
+func (p *Postgres) ClientOf(port int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.clients[port]
+}
+
+func portOf(a net.Addr) int {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.Port
+	}
+	return 0
 }
 
 // session is one connection.
