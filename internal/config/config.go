@@ -27,6 +27,8 @@ type Config struct {
 	Cluster  Cluster
 	Paystack Paystack
 	Engine   Engine
+	Worker   Worker
+	Capacity Capacity
 }
 
 // API is how the HTTP API listens and presents itself.
