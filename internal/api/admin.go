@@ -51,15 +51,15 @@ func newReviewAnswer(p billing.Payment) reviewAnswer {
 	}
 }
 
-// oneOperation is the path of an operation.
-const oneOperation = "/api/admin/operations/{id}"
-
 func (s *server) adminRoutes(r chi.Router) {
 	r.Get("/api/admin/credits", s.admin(errAdminsOnly, s.credits))
 	r.Get("/api/admin/payments/review", s.admin(errAdminsOnly, s.reviews))
-	r.Get("/api/admin/operations", s.admin(errAdminsOnly, s.listOperations))
-	r.Get(oneOperation, s.admin(errAdminsOnly, s.getOperation))
-	r.Post(oneOperation+"/retry", s.admin(errAdminsOnly, s.retryOperation))
+	r.Get("/api/admin/audit", s.admin(errAdminsOnly, s.listActivity))
+	r.Get("/api/admin/alerts", s.admin(errAdminsOnly, s.listAlerts))
+	r.Post("/api/admin/alerts/{id}/resolve", s.admin(errAdminsOnly, s.resolveAlert))
+	r.Get("/api/admin/schedules", s.admin(errAdminsOnly, s.listSchedules))
+	r.Patch("/api/admin/schedules/{name}", s.admin(errAdminsOnly, s.updateSchedule))
+	r.Post("/api/admin/schedules/{name}/run", s.admin(errAdminsOnly, s.runSchedule))
 }
 
 func (s *server) credits(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {

@@ -15,8 +15,11 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/alerts"
 	"controlplane/internal/audit"
 	"controlplane/internal/billing"
+	"controlplane/internal/feed"
+	"controlplane/internal/idempotency"
 	"controlplane/internal/ops"
 	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
@@ -39,17 +42,24 @@ type Check struct {
 	Probe func(ctx context.Context) error
 }
 
-// Deps is what the API works with; all are required, but for Checks.
+// Deps is what the API works with; all are required, but for Checks and what is marked.
 type Deps struct {
-	Accounts  *accounts.Service
-	Tenants   *tenants.Service
-	Billing   *billing.Service
-	Ops       *ops.Engine
-	Audit     *audit.Log
-	Limiter   Limiter
-	Passwords PasswordResetter
-	Checks    []Check
-	Log       *slog.Logger
+	Accounts    *accounts.Service
+	Tenants     *tenants.Service
+	Billing     *billing.Service
+	Ops         *ops.Engine
+	Audit       *audit.Log
+	Alerts      *alerts.Board
+	Feed        *feed.Feed
+	Idempotency *idempotency.Store
+	Limiter     Limiter
+	Passwords   PasswordResetter
+	Schedules   Schedules
+	Cleaner     Cleaner
+	Inspector   Inspector // nil: no worker can be reached, and what needs one answers 503
+	Metrics     Metrics   // nil: likewise
+	Checks      []Check
+	Log         *slog.Logger
 }
 
 // Docs is who may read the API's description.
@@ -72,6 +82,9 @@ type Rates struct {
 	Profile    int // changes of one's own account, per account: each tells whether a name is taken; default 20
 	Reset      int // of an Odoo admin password, per account; default 5
 	Progress   int // per address: a callback page asks once a second; default 240
+	Ready      int // per address; default 240
+	Cleanup    int // per address, also with the right token; default 10
+	Tickets    int // for event streams, per account; default 60
 }
 
 // Options are the settings. Zero values mean the defaults.
@@ -87,7 +100,10 @@ type Options struct {
 	Rates          Rates
 	MaxBody        int64         // bytes, default 64 KiB
 	MaxWebhookBody int64         // bytes, default 1 MB
-	RequestTimeout time.Duration // default 30 s
+	RequestTimeout time.Duration // default 30 s; streams have none
+	TransitionWait time.Duration // how long suspend and the like wait for their work before they answer 202; default 5 s
+	CleanupWait    time.Duration // how long a clean-up run waits for its deletions; default 20 s
+	Streams        StreamLimits
 }
 
 func (o Options) withDefaults() Options {
@@ -98,6 +114,9 @@ func (o Options) withDefaults() Options {
 	o.MaxBody = cmp.Or(o.MaxBody, 64<<10)
 	o.MaxWebhookBody = cmp.Or(o.MaxWebhookBody, 1_000_000)
 	o.RequestTimeout = cmp.Or(o.RequestTimeout, 30*time.Second)
+	o.TransitionWait = cmp.Or(o.TransitionWait, 5*time.Second)
+	o.CleanupWait = cmp.Or(o.CleanupWait, 20*time.Second)
+	o.Streams = o.Streams.withDefaults()
 	if o.TenantURL == nil {
 		o.TenantURL = func(domain string) string { return "http://" + domain }
 	}
@@ -105,6 +124,7 @@ func (o Options) withDefaults() Options {
 	r.Login, r.Register, r.Refresh = cmp.Or(r.Login, 5), cmp.Or(r.Register, 10), cmp.Or(r.Refresh, 30)
 	r.Initialize, r.Confirm = cmp.Or(r.Initialize, 10), cmp.Or(r.Confirm, 30)
 	r.Profile, r.Reset, r.Progress = cmp.Or(r.Profile, 20), cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
+	r.Ready, r.Cleanup, r.Tickets = cmp.Or(r.Ready, 240), cmp.Or(r.Cleanup, 10), cmp.Or(r.Tickets, 60)
 	return o
 }
 
@@ -114,6 +134,7 @@ type server struct {
 	origins  []string
 	checker  *checker
 	document []byte // the OpenAPI description
+	streams  *streams
 }
 
 // New returns the API's handler. It fails on settings that can't be served safely, such as CORS for any origin.
@@ -126,8 +147,8 @@ func New(deps Deps, opts Options) (http.Handler, error) {
 }
 
 func newServer(deps Deps, opts Options) (*server, error) {
-	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Ops == nil || deps.Audit == nil ||
-		deps.Limiter == nil || deps.Passwords == nil || deps.Log == nil {
+	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Ops == nil || deps.Audit == nil || deps.Alerts == nil ||
+		deps.Feed == nil || deps.Idempotency == nil || deps.Limiter == nil || deps.Passwords == nil || deps.Schedules == nil || deps.Cleaner == nil || deps.Log == nil {
 		return nil, errors.New("the API lacks something that it works with")
 	}
 	opts = opts.withDefaults()
@@ -139,13 +160,15 @@ func newServer(deps Deps, opts Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{deps: deps, opts: opts, origins: origins, checker: newChecker(), document: document}, nil
+	return &server{
+		deps: deps, opts: opts, origins: origins, checker: newChecker(), document: document, streams: newStreams(opts.Streams),
+	}, nil
 }
 
 // router names every route by its whole path: chi's Match, which HEAD and 405 need, isn't exact across mounted routers.
 func (s *server) router() chi.Router {
 	r := chi.NewRouter()
-	r.Use(s.withRequestID, s.accessLog, s.recoverPanics, securityHeaders, s.cors, s.deadline, stripSlash, middleware.GetHead)
+	r.Use(s.withRequestID, s.accessLog, s.recoverPanics, securityHeaders, s.cors, stripSlash, middleware.GetHead)
 	r.NotFound(s.public(func(http.ResponseWriter, *http.Request) error { return errNoRoute }))
 	r.MethodNotAllowed(s.methodNotAllowed)
 	r.Get("/", s.public(s.index))
@@ -158,7 +181,10 @@ func (s *server) router() chi.Router {
 	s.authRoutes(r)
 	s.clientRoutes(r)
 	s.paymentRoutes(r)
+	s.operationRoutes(r)
+	s.eventRoutes(r)
 	s.adminRoutes(r)
+	s.systemRoutes(r)
 	s.laterRoutes(r)
 	s.docsRoutes(r)
 	return r

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -17,27 +18,36 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 // userHandler is a route's code for a caller who is known.
 type userHandler func(w http.ResponseWriter, r *http.Request, p accounts.Principal) error
 
-// public serves h to everybody.
+// public serves h to everybody, for as long as a request may take.
 func (s *server) public(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := h(w, r); err != nil {
-			s.fail(w, r, err)
-		}
+		ctx, cancel := context.WithTimeout(r.Context(), s.opts.RequestTimeout)
+		defer cancel()
+		s.serve(w, r.WithContext(ctx), h)
+	}
+}
+
+func (s *server) serve(w http.ResponseWriter, r *http.Request, h handler) {
+	if err := h(w, r); err != nil {
+		s.fail(w, r, err)
 	}
 }
 
 // user serves h to whoever shows a valid access token.
-func (s *server) user(h userHandler) http.HandlerFunc {
-	return s.public(func(w http.ResponseWriter, r *http.Request) error {
-		p, err := s.principal(r)
+func (s *server) user(h userHandler) http.HandlerFunc { return s.public(s.known(s.principal, h)) }
+
+// known finds out who calls before h does anything.
+func (s *server) known(who func(r *http.Request) (accounts.Principal, error), h userHandler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p, err := who(r)
 		if err != nil {
 			return err
 		}
 		if rec, ok := w.(*recorder); ok {
 			rec.account = p.AccountID
 		}
-		return h(w, r, p)
-	})
+		return s.once(w, r, p, h)
+	}
 }
 
 // admin serves h to admins; others get refused, which may be worded for the route.

@@ -60,7 +60,11 @@ func (s *server) clientRoutes(r chi.Router) {
 	r.Get(oneClient+"/credentials", s.user(s.credentials))
 	r.Head(oneClient+"/credentials", s.methodNotAllowed) // would use up the only reading and show nothing
 	r.Post(oneClient+"/reset-admin-password", s.user(s.resetAdminPassword))
-	s.laterClientRoutes(r)
+	r.Get(oneClient+"/stats", s.user(s.statsOfClient))
+	r.Get(oneClient+"/logs", s.stream(s.clientLogs))
+	r.Head(oneClient+"/logs", s.methodNotAllowed) // would use up a ticket
+	r.Get(oneClient+"/activity", s.user(s.clientActivity))
+	s.transitionRoutes(r)
 }
 
 // pathParam unescapes a part of the path; what can't be unescaped names nothing.
@@ -198,11 +202,35 @@ func (s *server) updateClient(w http.ResponseWriter, r *http.Request, p accounts
 	if err != nil {
 		return err
 	}
+	status := http.StatusOK
+	if in.Plan != nil && p.Admin {
+		if status, err = s.resized(w, r, t); err != nil {
+			return err
+		}
+	}
 	plan, err := s.deps.Tenants.Plan(r.Context(), t.PlanID)
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, s.newClientAnswer(t, plan))
+	return reply(w, status, s.newClientAnswer(t, plan))
+}
+
+// resized waits a little for the limits of a new plan to be put in place, and tells where to look if that takes longer.
+func (s *server) resized(w http.ResponseWriter, r *http.Request, t tenants.Tenant) (status int, err error) {
+	op, err := s.deps.Ops.Latest(r.Context(), t.ID.Subject())
+	switch {
+	case errors.Is(err, ops.ErrNotFound):
+		return http.StatusOK, nil
+	case err != nil:
+		return 0, err
+	case op.Kind != tenants.ResizeKind || op.State.Ended():
+		return http.StatusOK, nil
+	}
+	if op = s.await(r.Context(), op); op.State == ops.Done {
+		return http.StatusOK, nil
+	}
+	w.Header().Set("Location", s.operationURL(op.ID))
+	return http.StatusAccepted, nil
 }
 
 func (s *server) pendingClients(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
@@ -217,21 +245,15 @@ func (s *server) pendingClients(w http.ResponseWriter, r *http.Request, p accoun
 	return reply(w, http.StatusOK, out)
 }
 
-// clientStats counts the caller's own clients, and all of them for an admin. Use of disk and memory isn't measured yet.
+// clientStats counts the caller's own clients, and all of them for an admin.
 func (s *server) clientStats(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	var out statsAnswer
-	active, suspended := tenants.Active, tenants.Suspended
-	for _, c := range []struct {
-		state *tenants.State
-		into  *int
-	}{{nil, &out.TotalClients}, {&active, &out.ActiveClients}, {&suspended, &out.SuspendedClients}} {
-		page, err := s.deps.Tenants.List(r.Context(), p, tenants.ListFilter{State: c.state, IncludeScheduled: true, Limit: 1})
-		if err != nil {
-			return err
-		}
-		*c.into = page.Total
+	t, err := s.deps.Tenants.Totals(r.Context(), p)
+	if err != nil {
+		return err
 	}
-	return reply(w, http.StatusOK, out)
+	return reply(w, http.StatusOK, statsAnswer{
+		TotalClients: t.Clients, ActiveClients: t.Active, SuspendedClients: t.Suspended, TotalDiskUsageMB: t.DiskUsageMB,
+	})
 }
 
 // credentials shows the first password once; every answer here is no-store, as all of the API's are.

@@ -31,7 +31,7 @@ type clientAnswer struct {
 	PaymentDeadline     *wireTime     `json:"payment_deadline"`
 	PaymentReference    *string       `json:"payment_reference"`
 	PaymentStatus       string        `json:"payment_status"`
-	DeletionScheduledAt *wireTime     `json:"deletion_scheduled_at"`
+	DeletionScheduledAt *wireTime     `json:"deletion_scheduled_at"` // until then its deletion can be cancelled
 }
 
 // clientDetail is a client as its own page shows it. There is no password in it, however old clients look for one.
@@ -43,6 +43,8 @@ type clientDetail struct {
 	BackupRetentionWeekly  int             `json:"backup_retention_weekly"`
 	BackupRetentionMonthly int             `json:"backup_retention_monthly"`
 	SuspendedAt            *wireTime       `json:"suspended_at"`
+	SuspendedBy            *string         `json:"suspended_by"`
+	SuspendReason          *string         `json:"suspend_reason"`
 	UpdatedAt              wireTime        `json:"updated_at"`
 	Failure                *string         `json:"failure"`
 	Notes                  *string         `json:"notes,omitempty"` // admins only
@@ -83,8 +85,8 @@ type statsAnswer struct {
 	TotalClients     int     `json:"total_clients"`
 	ActiveClients    int     `json:"active_clients"`
 	SuspendedClients int     `json:"suspended_clients"`
-	TotalDiskUsageMB int     `json:"total_disk_usage_mb"`
-	AvgMemoryPercent float64 `json:"avg_memory_usage_percent"`
+	TotalDiskUsageMB int64   `json:"total_disk_usage_mb"`
+	AvgMemoryPercent float64 `json:"avg_memory_usage_percent"` // always 0: memory isn't sampled per client
 }
 
 // The retention that backups will have; the columns come with them.
@@ -117,7 +119,7 @@ func (s *server) newClientDetail(t tenants.Tenant, plan tenants.Plan, admin bool
 	d := clientDetail{
 		clientAnswer: s.newClientAnswer(t, plan), DBUser: t.DBName,
 		BackupRetentionDaily: retentionDaily, BackupRetentionWeekly: retentionWeekly, BackupRetentionMonthly: retentionMonthly,
-		SuspendedAt: wireTimePtr(t.SuspendedAt), UpdatedAt: wireTime(t.UpdatedAt), Failure: orNull(t.Failure),
+		SuspendedAt: wireTimePtr(t.SuspendedAt), SuspendedBy: orNull(string(t.SuspendedBy)), SuspendReason: orNull(t.SuspendReason), UpdatedAt: wireTime(t.UpdatedAt), Failure: orNull(t.Failure),
 	}
 	if admin {
 		d.Notes = &t.Notes
@@ -139,6 +141,6 @@ func newProgressAnswer(op ops.Operation, admin bool) *progressAnswer {
 func newPendingAnswer(t tenants.Tenant, now time.Time) pendingAnswer {
 	return pendingAnswer{
 		ID: t.ID, Name: t.Name, Domain: t.Domain, Email: t.Email, Plan: t.PlanID,
-		PaymentDeadline: wireTime(t.PaymentDeadline), CreatedAt: wireTime(t.CreatedAt), IsExpired: now.After(t.PaymentDeadline),
+		PaymentDeadline: wireTime(t.PaymentDeadline), CreatedAt: wireTime(t.CreatedAt), IsExpired: !now.Before(t.PaymentDeadline),
 	}
 }

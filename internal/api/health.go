@@ -41,6 +41,10 @@ func (s *server) health(w http.ResponseWriter, _ *http.Request) error {
 
 // ready names what is wrong; the reasons are in the log only.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) error {
+	// Where the database is away nothing can be counted, and that is what is to be told.
+	if err := s.limitAddress(r, "ready", s.opts.Rates.Ready); errs.KindOf(err) == errs.RateLimited {
+		return err
+	}
 	failures := s.probe(r.Context())
 	if err := notReady(s.deps.Checks, failures); err != nil {
 		return err

@@ -5,10 +5,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"controlplane/internal/errs"
+	"controlplane/internal/secrets"
 )
 
 // The bounds of a list's parameters.
@@ -48,6 +50,9 @@ func (q *query) text(name string) string {
 	return v
 }
 
+// secret is text for what must not be shown again.
+func (q *query) secret(name string) secrets.Secret { return secrets.Secret(q.text(name)) }
+
 // integer returns name's value, or def where it is absent; outside low..high is refused.
 func (q *query) integer(name string, def, low, high int) int {
 	v := q.text(name)
@@ -60,6 +65,34 @@ func (q *query) integer(name string, def, low, high int) int {
 		return def
 	}
 	return n
+}
+
+// id returns the id of something, or 0 where it is absent.
+func (q *query) id(name string) int64 {
+	v := q.text(name)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 1 {
+		q.refuse(name, "wrong_type", "must be an id.")
+		return 0
+	}
+	return n
+}
+
+// time returns a moment, or the zero Time where it is absent.
+func (q *query) time(name string) time.Time {
+	v := q.text(name)
+	if v == "" {
+		return time.Time{}
+	}
+	at, err := time.Parse(time.RFC3339, v)
+	if err != nil || at.Year() < 1 || at.Year() > 9999 {
+		q.refuse(name, "wrong_type", "must be a time such as 2026-02-15T10:00:00Z.")
+		return time.Time{}
+	}
+	return at
 }
 
 // page reads the two parameters of every list.

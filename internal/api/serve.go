@@ -21,6 +21,12 @@ const (
 	shutdownGrace     = 20 * time.Second
 )
 
+// draining is closed when the server takes no more requests, for those that would never end by themselves; nil: it can't be known.
+func draining(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.Value(drainKey).(<-chan struct{})
+	return c
+}
+
 // Serve listens on address and serves handler until ctx ends; then it takes no more requests, finishes those that are running and
 // returns nil. Ready, if not nil, is called once with the address that it listens on.
 func Serve(ctx context.Context, address string, handler http.Handler, log *slog.Logger, ready func(net.Addr)) error {
@@ -35,6 +41,9 @@ func Serve(ctx context.Context, address string, handler http.Handler, log *slog.
 	srv := &http.Server{
 		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.WithoutCancel(ctx), drainKey, ctx.Done())
+		},
 	}
 	if ready != nil {
 		ready(listener.Addr())

@@ -11,10 +11,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5"
@@ -22,9 +22,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/alerts"
 	"controlplane/internal/api"
 	"controlplane/internal/audit"
 	"controlplane/internal/billing"
+	"controlplane/internal/feed"
+	"controlplane/internal/idempotency"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/postgres/pgtest"
@@ -49,6 +52,8 @@ type bundle struct {
 	ops      *ops.Engine
 	audit    *audit.Log
 	gateway  *gateway
+	feed     *feed.Feed
+	worker   *worker
 	log      *lockedBuffer
 	spec     *spec
 }
@@ -79,26 +84,31 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 	b.accounts, err = accounts.New(accounts.Deps{Pool: pool, Audit: trail, Log: log},
 		accounts.Options{SigningKey: "a signing key for tests that is long enough"})
 	require.NoError(t, err)
-	b.tenants = tenants.New(tenants.Deps{Pool: pool, Sealer: sealer, Audit: trail}, tenants.Options{})
 	b.ops, err = ops.New(ops.Deps{Pool: pool, Log: log}, ops.Options{})
+	require.NoError(t, err)
+	b.tenants = tenants.New(tenants.Deps{Pool: pool, Sealer: sealer, Audit: trail, Ops: b.ops}, tenants.Options{})
+	b.feed, err = feed.New(feed.Deps{Pool: pool, Log: log}, feed.Options{})
 	require.NoError(t, err)
 	money := billing.New(billing.Deps{
 		Pool: pool, Tenants: b.tenants, Ops: b.ops, Gateway: b.gateway, Provisioner: &provisioner{ops: b.ops}, Audit: trail, Log: log,
 	}, billing.Options{CallbackURL: "https://api.example.com/payment/callback"})
 	money.Register()
-	b.ops.Register(b.provisioning())
+	b.worker = newWorker(b.tenants)
+	b.worker.register(b.ops)
 
 	many := 1_000_000
 	deps := api.Deps{
-		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool),
-		Passwords: resetter{b}, Log: log,
-		Checks: []api.Check{{Name: "database", Probe: pool.Ping}},
+		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool), Idempotency: idempotency.New(pool, idempotency.Options{}),
+		Passwords: resetter{b}, Log: log, Alerts: alerts.New(pool), Feed: b.feed, Schedules: &schedules{}, Cleaner: &cleaner{}, Inspector: b.worker,
+		Metrics: metrics{},
+		Checks:  []api.Check{{Name: "database", Probe: pool.Ping}},
 	}
 	opts := api.Options{
 		AppName: "Odoo Cloud Platform", Version: "1.0.0", PublicURL: "https://api.example.com", Docs: api.DocsPublic, CleanupToken: cleanupToken,
-		TenantURL:   func(domain string) string { return "http://" + domain + ":8080" },
-		CORSOrigins: []string{" https://app.example.com ", "http://localhost:5173"},
-		Rates:       api.Rates{Login: many, Register: many, Refresh: many, Initialize: many, Confirm: many, Reset: many, Progress: many},
+		TenantURL:      func(domain string) string { return "http://" + domain + ":8080" },
+		CORSOrigins:    []string{" https://app.example.com ", "http://localhost:5173"},
+		Rates:          api.Rates{Login: many, Register: many, Refresh: many, Initialize: many, Confirm: many, Reset: many, Progress: many, Ready: many, Cleanup: many, Tickets: many},
+		TransitionWait: 10 * time.Second, Streams: api.StreamLimits{MaxAge: 20 * time.Second},
 	}
 	for _, c := range change {
 		c(&deps, &opts)
@@ -123,24 +133,6 @@ func (b *bundle) work() {
 	ctx, cancel := context.WithCancel(context.Background())
 	require.NoError(b.t, b.ops.Start(ctx))
 	b.t.Cleanup(func() { _ = b.ops.Stop(context.WithoutCancel(ctx)); cancel() })
-}
-
-// provisioning stands for the real workflow: it makes nothing, and activates.
-func (b *bundle) provisioning() ops.Workflow {
-	return ops.Workflow{Kind: "tenant.provision", Steps: []ops.Step{
-		{Name: "mint_secrets", Tx: func(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
-			return b.tenants.MintSecretsTx(ctx, tx, subjectID(r.Subject))
-		}},
-		{Name: "activate", Tx: func(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
-			return b.tenants.ActivateTx(ctx, tx, subjectID(r.Subject), tenants.Endpoint{Address: netip.MustParseAddr("10.9.8.7"), HTTPPort: 8069, EventPort: 8069})
-		}},
-	}}
-}
-
-func subjectID(subject string) tenants.ID {
-	var id int64
-	_ = json.Unmarshal([]byte(strings.TrimPrefix(subject, "tenant/")), &id)
-	return tenants.ID(id)
 }
 
 type provisioner struct{ ops *ops.Engine }

@@ -44,6 +44,7 @@ func table() []layer {
 		{"tenants", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit"}, webSDKs, "the domain doesn't know how it is reached"},
 		{"capacity", []string{"errs", "postgres", "alerts", "tenants"}, webSDKs, "it adds up rows; others measure"},
 		{"notices", []string{"errs", "postgres", "accounts", "tenants"}, webSDKs, "it keeps what owners are to be told, and sends nothing"},
+		{"feed", []string{"errs", "postgres", "ops", "accounts", "tenants"}, webSDKs, "it tells what happened, and doesn't know who follows"},
 		{"billing", l3, webSDKs, "the gateway is behind an interface declared here"},
 		{"provision", l4, append([]string{"github.com/jackc/pgx/v5/pgconn"}, webSDKs[1:]...), "engine and cluster are behind interfaces declared here"},
 		{"billing/paystack", append([]string{"billing"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
@@ -54,7 +55,7 @@ func table() []layer {
 		{"edge", []string{"errs", "secrets", "postgres", "tenants", "accounts"}, []string{"github.com/moby/"}, "it keeps serving when all else is down"},
 		{"inspect", []string{"errs", "secrets", "accounts", "tenants"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "it carries questions to a worker; the worker's provision answers"},
 		{"cleanup", []string{"errs", "postgres", "ops", "accounts", "audit", "tenants"}, webSDKs, "sweeps only enqueue; what they call is wired in cmd"},
-		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "backup", "ratelimit", "idempotency", "capacity"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
+		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "backup", "ratelimit", "idempotency", "capacity", "alerts", "feed"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
 		{"config", l0, nil, "only cmd imports it"},
 	}
 }

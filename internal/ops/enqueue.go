@@ -136,11 +136,16 @@ func (e *Engine) Retry(ctx context.Context, id ID, also ...func(ctx context.Cont
 // Abandon ends an unfinished operation as it is; nothing is undone and the subject isn't told. The context of a step that is
 // just being done is cancelled, so it may go on for a moment, but it can't write any more. What was queued behind it begins. The
 // reason is for operators.
-func (e *Engine) Abandon(ctx context.Context, id ID, reason string) error {
+func (e *Engine) Abandon(ctx context.Context, id ID, reason string, also ...func(ctx context.Context, q postgres.Querier) error) error {
 	return postgres.InTx(ctx, e.pool, func(tx pgx.Tx) error {
 		subject, err := e.abandonTx(ctx, tx, id, clean(reason, maxDetailBytes), "")
 		if err != nil {
 			return err
+		}
+		for _, do := range also {
+			if err := do(ctx, tx); err != nil {
+				return err
+			}
 		}
 		return e.promoteTx(ctx, tx, subject)
 	})
