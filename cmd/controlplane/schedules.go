@@ -9,6 +9,7 @@ import (
 
 	"controlplane/internal/alerts"
 	"controlplane/internal/cleanup"
+	"controlplane/internal/idempotency"
 	"controlplane/internal/ops"
 	"controlplane/internal/ratelimit"
 )
@@ -33,7 +34,7 @@ func (p *platform) wireSchedules() {
 			Run: cleanup.Plain(p.billing.ForgetApplied),
 		},
 	)
-	limits := ratelimit.New(p.pool)
+	limits, keys := ratelimit.New(p.pool), idempotency.New(p.pool, idempotency.Options{})
 	p.schedules.Add(
 		cleanup.Sweep{
 			Name: "sessions", Description: "Removes sessions and tokens that have expired", Cron: "*/10 * * * *", Jitter: time.Minute,
@@ -44,6 +45,10 @@ func (p *platform) wireSchedules() {
 			Run: cleanup.Counted(limits.DeleteStale),
 		},
 		cleanup.Sweep{
+			Name: "idempotency_keys", Description: "Removes answers kept for repeated requests that are too old", Cron: "*/10 * * * *", Jitter: time.Minute,
+			Run: cleanup.Counted(keys.DeleteExpired),
+		},
+		cleanup.Sweep{
 			Name: "audit_chain", Description: "Chains new entries of the activity log", Cron: "*/10 * * * *", Jitter: time.Minute,
 			Run: cleanup.Counted(p.chain.Seal),
 		},
@@ -52,7 +57,25 @@ func (p *platform) wireSchedules() {
 			Run: cleanup.Counted(p.ops.ForgetLogs),
 		},
 	)
+	if p.provision != nil {
+		p.schedules.Add(p.reconcile())
+	}
 	p.schedules.Register()
+}
+
+// reconcile is for workers: an API process has no engine to look at.
+func (p *platform) reconcile() cleanup.Sweep {
+	return cleanup.Sweep{
+		Name: "reconcile", Description: "Compares what should run with what does, and has the difference mended", Cron: "*/2 * * * *", AtStart: true,
+		Run: func(ctx context.Context) (cleanup.Result, error) {
+			r, err := p.provision.Reconcile(ctx)
+			result := cleanup.Result{Done: len(r.Enqueued) + r.Removed}
+			if r.Missing+r.Orphans+r.Later > 0 {
+				result.Note = fmt.Sprintf("%d clients lack their data, %d orphans are left, %d mendings are put off", r.Missing, r.Orphans, r.Later)
+			}
+			return result, err
+		},
+	}
 }
 
 // heldKind is the alert for operations that a person has to look at.

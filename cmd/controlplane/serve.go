@@ -18,6 +18,7 @@ import (
 	"controlplane/internal/billing/paystack"
 	"controlplane/internal/cleanup"
 	"controlplane/internal/config"
+	"controlplane/internal/feed"
 	"controlplane/internal/postgres"
 	"controlplane/internal/provision"
 	"controlplane/internal/provision/docker"
@@ -90,10 +91,15 @@ func serve(ctx context.Context, cfg config.Config, roles []string, log *slog.Log
 		g.Go(func() error { return p.work(gctx) })
 	}
 	if slices.Contains(roles, roleAPI) {
-		handler, err := p.handler()
+		events, err := feed.New(feed.Deps{Pool: p.pool, Log: log}, feed.Options{})
+		if err != nil {
+			return fmt.Errorf("set up the feed of events: %w", err)
+		}
+		handler, err := p.handler(events)
 		if err != nil {
 			return err
 		}
+		g.Go(func() error { events.Run(gctx); return nil })
 		g.Go(func() error { return api.Serve(gctx, cfg.API.Listen, handler, log, nil) })
 	}
 	return g.Wait()

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net/http"
 
+	"controlplane/internal/alerts"
 	"controlplane/internal/api"
+	"controlplane/internal/feed"
+	"controlplane/internal/idempotency"
 	"controlplane/internal/postgres"
 	"controlplane/internal/provision"
 	"controlplane/internal/ratelimit"
@@ -13,10 +16,12 @@ import (
 )
 
 // handler wires the API.
-func (p *platform) handler() (http.Handler, error) {
+func (p *platform) handler(events *feed.Feed) (http.Handler, error) {
+	schedules := schedulesAPI{p.schedules}
 	return api.New(api.Deps{
-		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Ops: p.ops, Audit: p.audit, Limiter: ratelimit.New(p.pool),
-		Passwords: provision.Resetter{Pool: p.pool, Ops: p.ops}, Checks: p.checks(), Log: p.log,
+		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Ops: p.ops, Audit: p.audit, Alerts: alerts.New(p.pool), Feed: events,
+		Idempotency: idempotency.New(p.pool, idempotency.Options{}), Limiter: ratelimit.New(p.pool),
+		Passwords: provision.Resetter{Pool: p.pool, Ops: p.ops}, Schedules: schedules, Cleaner: schedules, Checks: p.checks(), Log: p.log,
 	}, api.Options{
 		AppName: p.cfg.AppName, Version: version, PublicURL: p.cfg.API.PublicURL, TenantURL: p.cfg.TenantURL,
 		CORSOrigins: p.cfg.CORSOrigins, TrustedProxies: p.cfg.API.TrustedProxies, Docs: api.Docs(p.cfg.DocsAccess()),
