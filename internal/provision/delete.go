@@ -46,12 +46,10 @@ func (s *Service) DeleteWorkflow() ops.Workflow {
 			})},
 			{Name: "backup", Timeout: backupTimeout, Do: s.condemned(s.backUp)},
 			{Name: "container", Do: s.condemned(s.removing(KindContainer))},
-			{Name: "network", Do: s.condemned(s.removing(KindNetwork))},
-			{Name: "volumes", Timeout: 5 * time.Minute, Do: s.condemned(s.removing(KindVolume))},
-			{Name: "database", Timeout: 2 * time.Minute, Do: s.condemned(func(ctx context.Context, _ *ops.Run, t tenants.Tenant) error {
-				return s.database.RemoveTenant(ctx, t.DBName, t.ID.Subject())
-			})},
-			{Name: "forget", Tx: s.forget},
+			{Name: "network", Do: s.condemned(s.removing(KindContainer, KindNetwork))},
+			{Name: "volumes", Timeout: 5 * time.Minute, Do: s.condemned(s.removing(KindContainer, KindVolume))},
+			{Name: "database", Timeout: 2 * time.Minute, Do: s.condemned(s.removeDatabase)},
+			{Name: "forget", Timeout: 2 * time.Minute, Do: s.condemned(s.removeLate), Tx: s.forget},
 		},
 	}
 }
@@ -75,10 +73,28 @@ func (s *Service) condemned(do func(ctx context.Context, r *ops.Run, t tenants.T
 	}
 }
 
-func (s *Service) removing(kind ObjectKind) func(ctx context.Context, r *ops.Run, t tenants.Tenant) error {
+func (s *Service) removing(kinds ...ObjectKind) func(ctx context.Context, r *ops.Run, t tenants.Tenant) error {
 	return func(ctx context.Context, _ *ops.Run, t tenants.Tenant) error {
-		return s.runtime.RemoveTenantObjects(ctx, t.ID.String(), kind)
+		for _, kind := range kinds {
+			if err := s.runtime.RemoveTenantObjects(ctx, t.ID.String(), kind); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
+}
+
+func (s *Service) removeDatabase(ctx context.Context, _ *ops.Run, t tenants.Tenant) error {
+	return s.database.RemoveTenant(ctx, t.DBName, t.ID.Subject())
+}
+
+// removeLate looks again at the end: the operation that this one took the place of may have been cut short while the engine or the
+// database server was making something, which was there only after its turn to go.
+func (s *Service) removeLate(ctx context.Context, r *ops.Run, t tenants.Tenant) error {
+	if err := s.removing(KindContainer, KindNetwork, KindVolume)(ctx, r, t); err != nil {
+		return err
+	}
+	return s.removeDatabase(ctx, r, t)
 }
 
 // backUp lets nobody's data go without a backup, unless an administrator said so when asking for the deletion, or since.

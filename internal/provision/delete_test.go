@@ -3,6 +3,7 @@ package provision_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -88,6 +89,35 @@ func TestDelete_ALateRepeatLeavesTheNextOfTheNameAlone(t *testing.T) {
 	require.Len(t, s.world.volumes, 3)
 	require.Contains(t, s.world.databases, "odoo_acme")
 	require.Equal(t, "tenant/4711", s.world.roles["odoo_acme"])
+}
+
+// What the engine was just making when a provisioning was cut short comes after the deletion has looked for it.
+func TestDelete_RemovesWhatComesLate(t *testing.T) {
+	t.Parallel()
+	for _, late := range []string{"network", "volumes", "forget"} {
+		t.Run(late, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.live(t, isDeleting, true)
+			workflow := s.DeleteWorkflow()
+			i := slices.IndexFunc(workflow.Steps, func(step ops.Step) bool { return step.Name == late })
+			do := workflow.Steps[i].Do
+			workflow.Steps[i].Do = func(ctx context.Context, r *ops.Run) error {
+				if r.Attempt == 1 {
+					s.world.own(s.tenant, false)
+				}
+				return do(ctx, r)
+			}
+			engine := opstest.Start(t, s.pool, workflow)
+			var op ops.Operation
+			require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
+				op, err = engine.EnqueueTx(t.Context(), tx, tenants.DeleteKind, s.tenant.ID.Subject(), s.input)
+				return err
+			}))
+			opstest.Wait(t, engine, op.ID, ops.Done)
+			s.requireGone(t)
+		})
+	}
 }
 
 func TestDelete_OfWhatIsNotToGoIsHeld(t *testing.T) {
