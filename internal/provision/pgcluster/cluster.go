@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/semaphore"
 
 	"controlplane/internal/errs"
 	"controlplane/internal/provision"
@@ -45,7 +46,12 @@ type Cluster struct {
 	user         string
 	database     string
 	log          *slog.Logger
+	clones       *semaphore.Weighted
 }
+
+// clonesAtOnce keeps many clones from fighting for the disk: eight at once took six seconds each on two cores, one takes a fifth of a
+// second.
+const clonesAtOnce = 2
 
 var _ provision.Database = (*Cluster)(nil)
 
@@ -78,7 +84,10 @@ func New(ctx context.Context, opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the pool of the tenants' database server: %w", err)
 	}
-	return &Cluster{pool: pool, installation: opts.Installation, user: opts.User, database: opts.Database, log: opts.Log}, nil
+	return &Cluster{
+		pool: pool, installation: opts.Installation, user: opts.User, database: opts.Database, log: opts.Log,
+		clones: semaphore.NewWeighted(clonesAtOnce),
+	}, nil
 }
 
 // Ping reports whether the server answers.

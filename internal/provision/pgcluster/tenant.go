@@ -51,8 +51,13 @@ func (c *Cluster) ensureRole(ctx context.Context, t provision.TenantDatabase, at
 func (c *Cluster) ensureClone(ctx context.Context, name, template, subject string, found object) error {
 	if !found.exists {
 		// Its blocks go through the log, which for a database of this size is five times faster than copying files between checkpoints.
+		if err := c.clones.Acquire(ctx, 1); err != nil {
+			return fmt.Errorf("wait to clone %s: %w", template, err)
+		}
 		create := fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s STRATEGY wal_log ALLOW_CONNECTIONS false", quoteName(name), quoteName(template))
-		if err := c.exec(ctx, "clone "+template+" as "+name, create); err != nil {
+		err := c.exec(ctx, "clone "+template+" as "+name, create)
+		c.clones.Release(1)
+		if err != nil {
 			return err
 		}
 	}
