@@ -186,6 +186,7 @@ func atRest(t tenants.Tenant) bool {
 		return t.Desired == tenants.WantsDeleted
 	case tenants.Provisioning, tenants.Deleting:
 		return false
+	case tenants.Pending, tenants.Sleeping, tenants.Maintenance, tenants.Failed, tenants.Deleted:
 	}
 	return true
 }

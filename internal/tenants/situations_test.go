@@ -129,4 +129,3 @@ func endLive(ctx context.Context, tx pgx.Tx, id tenants.ID, state string) error 
 	_, err = tx.Exec(ctx, `UPDATE operations SET state = 'running' WHERE subject = $1 AND state = 'queued'`, id.Subject())
 	return err
 }
-
