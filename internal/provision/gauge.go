@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"controlplane/internal/capacity"
-	"controlplane/internal/ops"
 	"controlplane/internal/tenants"
 )
 
@@ -35,7 +34,8 @@ type GaugeOptions struct {
 	QuotaOverPercent int           // default 120
 }
 
-// Gauge looks at what runs, for owners, for capacity and for the disk quota. It changes nothing on engine or database server.
+// Gauge looks at what runs, for owners, for capacity and for the disk quota. It changes nothing on engine or database server. Sample is for
+// every minute, MeasureDisks for every hour.
 type Gauge struct {
 	pool      *pgxpool.Pool
 	tenants   *tenants.Service
@@ -69,9 +69,6 @@ func NewGauge(deps GaugeDeps, opts GaugeOptions) (*Gauge, error) {
 
 // now has PostgreSQL's resolution, so that what is written equals what is read back.
 func (g *Gauge) now() time.Time { return g.clock().UTC().Truncate(time.Microsecond) }
-
-// Register has the host measured every minute. MeasureDisks is for a schedule that operators see.
-func (g *Gauge) Register(engine *ops.Engine) { engine.Every("capacity", time.Minute, g.Sample) }
 
 // Stats tells what a tenant takes now. The filestore's size is from the last MeasureDisks: the engine walks through all volumes for it.
 func (g *Gauge) Stats(ctx context.Context, t tenants.Tenant) (tenants.Stats, error) {
