@@ -59,6 +59,7 @@ func (p *platform) wireSchedules() {
 	)
 	if p.provision != nil {
 		p.schedules.Add(p.reconcile())
+		p.schedules.Add(p.measurements()...)
 	}
 	p.schedules.Register()
 }

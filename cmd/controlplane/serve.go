@@ -16,6 +16,7 @@ import (
 	"controlplane/internal/api"
 	"controlplane/internal/billing"
 	"controlplane/internal/billing/paystack"
+	"controlplane/internal/capacity"
 	"controlplane/internal/cleanup"
 	"controlplane/internal/config"
 	"controlplane/internal/feed"
@@ -67,14 +68,16 @@ A process with only the api role needs neither the container engine nor the tena
 	return cmd
 }
 
-// platform is everything that serve wires. provision, engine and cluster are nil in a process without the worker role.
+// platform is everything that serve wires. provision, gauge, engine and cluster are nil in a process without the worker role.
 type platform struct {
 	*domain
 	cfg       config.Config
 	log       *slog.Logger
 	billing   *billing.Service
+	capacity  *capacity.Service
 	schedules *cleanup.Service
 	provision *provision.Service
+	gauge     *provision.Gauge
 	engine    *docker.Runtime
 	cluster   *pgcluster.Cluster
 }
@@ -89,6 +92,9 @@ func serve(ctx context.Context, cfg config.Config, roles []string, log *slog.Log
 	g, gctx := errgroup.WithContext(ctx)
 	if slices.Contains(roles, roleWorker) {
 		g.Go(func() error { return p.work(gctx) })
+		if cfg.Worker.Listen != "" {
+			g.Go(func() error { return p.inspections(gctx) })
+		}
 	}
 	if slices.Contains(roles, roleAPI) {
 		events, err := feed.New(feed.Deps{Pool: p.pool, Log: log}, feed.Options{})
@@ -128,6 +134,7 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	if err := p.checkRole(startup); err != nil {
 		return err
 	}
+	p.wireCapacity()
 	if worker {
 		if err := p.wireProvision(startup, installation); err != nil {
 			return err
@@ -138,7 +145,8 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 		return fmt.Errorf("set up the payment gateway: %w", err)
 	}
 	p.billing = billing.New(billing.Deps{
-		Pool: p.pool, Tenants: p.tenants, Ops: p.ops, Gateway: gateway, Provisioner: provision.Enqueuer{Ops: p.ops}, Audit: p.audit, Log: p.log,
+		Pool: p.pool, Tenants: p.tenants, Ops: p.ops, Gateway: gateway, Provisioner: provision.Enqueuer{Ops: p.ops}, Audit: p.audit, Capacity: p.capacity,
+		Log: p.log,
 	}, billing.Options{CallbackURL: p.cfg.CallbackURL()})
 	p.billing.Register()
 	p.wireSchedules()
@@ -188,7 +196,7 @@ func (p *platform) wireProvision(ctx context.Context, installation string) error
 		return fmt.Errorf("set up provisioning: %w", err)
 	}
 	p.provision.Register()
-	return nil
+	return p.wireGauge()
 }
 
 // spares translates "none", which for provisioning is negative.

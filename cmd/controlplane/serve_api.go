@@ -18,10 +18,15 @@ import (
 // handler wires the API.
 func (p *platform) handler(events *feed.Feed) (http.Handler, error) {
 	schedules := schedulesAPI{p.schedules}
+	inspector, err := p.inspector()
+	if err != nil {
+		return nil, err
+	}
 	return api.New(api.Deps{
 		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Ops: p.ops, Audit: p.audit, Alerts: alerts.New(p.pool), Feed: events,
 		Idempotency: idempotency.New(p.pool, idempotency.Options{}), Limiter: ratelimit.New(p.pool),
-		Passwords: provision.Resetter{Pool: p.pool, Ops: p.ops}, Schedules: schedules, Cleaner: schedules, Checks: p.checks(), Log: p.log,
+		Passwords: provision.Resetter{Pool: p.pool, Ops: p.ops}, Schedules: schedules, Cleaner: schedules, Inspector: inspector, Metrics: p.capacity,
+		Checks: p.checks(), Log: p.log,
 	}, api.Options{
 		AppName: p.cfg.AppName, Version: version, PublicURL: p.cfg.API.PublicURL, TenantURL: p.cfg.TenantURL,
 		CORSOrigins: p.cfg.CORSOrigins, TrustedProxies: p.cfg.API.TrustedProxies, Docs: api.Docs(p.cfg.DocsAccess()),
