@@ -73,6 +73,9 @@ func (g *Gauge) now() time.Time { return g.clock().UTC().Truncate(time.Microseco
 // Stats tells what a tenant takes now. The filestore's size is from the last MeasureDisks: the engine walks through all volumes for it.
 func (g *Gauge) Stats(ctx context.Context, t tenants.Tenant) (tenants.Stats, error) {
 	stats := tenants.Stats{State: t.State, Containers: []tenants.ContainerStats{}}
+	if t.State == tenants.Deleted { // what bears its name now is another's
+		return stats, nil
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		c, found, err := g.meter.ContainerStats(ctx, containerName(t))
@@ -100,8 +103,11 @@ func (g *Gauge) Stats(ctx context.Context, t tenants.Tenant) (tenants.Stats, err
 }
 
 // Logs calls line for each line of the tenant's log, oldest first and with secrets struck out, and ends with its first error. What was
-// never started has no lines.
+// never started, or is deleted, has no lines.
 func (g *Gauge) Logs(ctx context.Context, t tenants.Tenant, q tenants.LogQuery, line func(tenants.LogLine) error) error {
+	if t.State == tenants.Deleted {
+		return nil
+	}
 	q.Tail = min(max(cmp.Or(q.Tail, tenants.DefaultLogTail), 0), tenants.MaxLogTail)
 	known, err := g.tenants.Secrets(ctx, t.ID)
 	if err != nil && !errors.Is(err, tenants.ErrNoSecrets) {

@@ -27,7 +27,8 @@ type meters struct {
 	databases  map[string]int64
 	lines      []string
 	tail       int
-	broken     error // of the database server
+	broken     error  // of the database server
+	damaged    string // database that can't be measured
 	now        time.Time
 }
 
@@ -56,10 +57,10 @@ func (m *meters) Host(context.Context) (provision.Host, error) {
 func (m *meters) VolumeSizes(context.Context) (map[string]int64, error) { return m.volumes, nil }
 
 func (m *meters) DatabaseSize(_ context.Context, name string) (int64, error) {
-	if m.broken != nil {
-		return 0, m.broken
+	if name == m.damaged {
+		return 0, errors.New("invalid page in block 7")
 	}
-	return m.databases[name], nil
+	return m.databases[name], m.broken
 }
 
 func (m *meters) Load(context.Context) (provision.DatabaseLoad, error) {
@@ -192,8 +193,7 @@ func TestMeasureDisks_OneThatFailsDoesntStopTheOthers(t *testing.T) {
 	first, second := g.active(t, "first", "basic"), g.active(t, "second", "basic")
 	g.measure(t, first, 100)
 	g.measure(t, second, 100)
-	_, err := g.pool.Exec(t.Context(), "ALTER TABLE tenant_disks ADD CONSTRAINT odd CHECK (tenant_id <> "+first.ID.String()+") NOT VALID")
-	require.NoError(t, err)
+	g.meters.damaged = first.DBName
 	g.meters.databases[second.DBName] = 300 << 20
 	delete(g.meters.volumes, "odoo_second_data")
 	require.ErrorContains(t, g.MeasureDisks(t.Context()), "tenant "+first.ID.String())
@@ -275,4 +275,17 @@ func TestNewGauge_RefusesHalfOfIt(t *testing.T) {
 	t.Parallel()
 	_, err := provision.NewGauge(provision.GaugeDeps{}, provision.GaugeOptions{})
 	require.ErrorContains(t, err, "lacks a dependency")
+}
+
+func TestGauge_DoesntTakeAnothersForADeletedOnes(t *testing.T) {
+	t.Parallel()
+	g := setupGauge(t)
+	acme := g.active(t, "acme", "basic")
+	acme.State = tenants.Deleted
+	g.meters.containers["odoo_acme"] = provision.ContainerStats{Name: "odoo_acme"}
+	g.meters.lines = []string{"of the next who has that name"}
+	stats, err := g.Stats(t.Context(), acme)
+	require.NoError(t, err)
+	require.Empty(t, stats.Containers)
+	require.NoError(t, g.Logs(t.Context(), acme, tenants.LogQuery{}, func(l tenants.LogLine) error { return errors.New(l.Text) }))
 }
