@@ -43,7 +43,7 @@ func settled(t *testing.T, found []error) (succeeded int) {
 	return succeeded
 }
 
-const rounds = 25
+const rounds = 100
 
 func TestRace_SuspendAgainstDelete(t *testing.T) {
 	t.Parallel()
