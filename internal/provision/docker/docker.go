@@ -51,6 +51,8 @@ type Runtime struct {
 	binary       string
 	log          *slog.Logger
 
+	reading sync.Mutex // one image's accounts are read at a time: the container that this takes has the image's name
+
 	mu     sync.Mutex
 	images map[string]provision.Image // by content id, which never changes its meaning
 	guard  string                     // tag of the netguard image, once known

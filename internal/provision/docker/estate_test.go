@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"controlplane/internal/provision"
 )
@@ -156,6 +158,22 @@ func TestStop_holdsOverARestartOfTheEngine(t *testing.T) {
 	require.NoError(t, b.EnsureContainer(t.Context(), c))
 	require.Equal(t, id, b.inspect(t, c.Name).ID)
 	require.Equal(t, container.RestartPolicyUnlessStopped, b.inspect(t, c.Name).HostConfig.RestartPolicy.Name)
+}
+
+func TestImage_askedForByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var g errgroup.Group
+	for range 8 {
+		g.Go(func() error {
+			img, err := b.Image(t.Context(), b.probe.image)
+			if err == nil && img.UID != 4242 {
+				return fmt.Errorf("it runs as %d", img.UID)
+			}
+			return err
+		})
+	}
+	require.NoError(t, g.Wait())
 }
 
 func noRestart() client.ContainerUpdateOptions {

@@ -49,14 +49,23 @@ func (r *Runtime) pull(ctx context.Context, ref string) error {
 	return progress.Wait(ctx)
 }
 
-func (r *Runtime) describe(ctx context.Context, found client.ImageInspectResult) (provision.Image, error) {
+func (r *Runtime) known(id string) (provision.Image, bool) {
 	r.mu.Lock()
-	img, known := r.images[found.ID]
-	r.mu.Unlock()
-	if known {
+	defer r.mu.Unlock()
+	img, ok := r.images[id]
+	return img, ok
+}
+
+func (r *Runtime) describe(ctx context.Context, found client.ImageInspectResult) (provision.Image, error) {
+	if img, ok := r.known(found.ID); ok {
 		return img, nil
 	}
-	img = provision.Image{ID: found.ID}
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if img, ok := r.known(found.ID); ok {
+		return img, nil
+	}
+	img := provision.Image{ID: found.ID}
 	user := ""
 	if found.Config != nil {
 		user = found.Config.User
