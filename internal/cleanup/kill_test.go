@@ -16,6 +16,7 @@ import (
 	"controlplane/internal/cleanup"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
+	"controlplane/internal/postgres/pgtest"
 )
 
 // victimEnv makes the test binary a worker process that leads, and is to be killed; its value is the database.
@@ -65,7 +66,7 @@ func victim(url string) {
 func TestLead_AKilledLeaderLeavesEachRunDoneOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(`CREATE TABLE runs (who text)`)
+	pgtest.AsOwner(t, b.pool, "CREATE TABLE runs (who text)")
 	// Both are due, and have been for long.
 	b.exec(`INSERT INTO schedules (name, description, cron, default_cron, next_run) SELECT n, '', '0 0 1 1 *', '0 0 1 1 *', '2026-01-01'
 		FROM unnest('{due,quick}'::text[]) n`)

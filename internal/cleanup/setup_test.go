@@ -25,7 +25,7 @@ import (
 
 // bundle is a platform database with all that sweeps work on, and a clock that stands still until it is moved.
 type bundle struct {
-	t       *testing.T
+	t       testing.TB
 	pool    *pgxpool.Pool
 	log     *slog.Logger
 	ops     *ops.Engine // only enqueues
@@ -44,7 +44,7 @@ func setup(t *testing.T) *bundle {
 	return setupOn(t, pgtest.New(t))
 }
 
-func setupOn(t *testing.T, pool *pgxpool.Pool) *bundle {
+func setupOn(t testing.TB, pool *pgxpool.Pool) *bundle {
 	t.Helper()
 	b := &bundle{
 		t: t, pool: pool, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})), money: &money{},
