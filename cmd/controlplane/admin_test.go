@@ -25,7 +25,7 @@ type adminBundle struct {
 
 func setupAdmin(t *testing.T) *adminBundle {
 	t.Helper()
-	pool := pgtest.NewLesser(t)
+	pool := pgtest.New(t)
 	s, err := accounts.New(accounts.Deps{Pool: pool, Audit: audit.New(pool), Log: slog.New(slog.DiscardHandler)},
 		accounts.Options{SigningKey: "0123456789abcdef0123456789abcdef"})
 	require.NoError(t, err)

@@ -36,7 +36,7 @@ type bundle struct {
 func setup(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{
-		pool: pgtest.NewLesser(t), clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
+		pool: pgtest.New(t), clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
 		logs: &bytes.Buffer{}, ip: netip.MustParseAddr("203.0.113.7"),
 	}
 	b.log = slog.New(slog.NewTextHandler(b.logs, nil))

@@ -71,10 +71,12 @@ func TestList_FiltersAndPages(t *testing.T) {
 
 func TestLog_IsAppendOnly(t *testing.T) {
 	t.Parallel()
-	pool := pgtest.New(t)
-	require.NoError(t, audit.New(pool).Record(t.Context(), audit.Entry{Actor: "alice", Action: "x"}))
+	owner, lesser := pgtest.NewPair(t)
+	require.NoError(t, audit.New(lesser).Record(t.Context(), audit.Entry{Actor: "alice", Action: "x"}))
 	for _, sql := range []string{"UPDATE activity_log SET actor = 'bob'", "DELETE FROM activity_log", "TRUNCATE activity_log"} {
-		_, err := pool.Exec(t.Context(), sql)
+		_, err := lesser.Exec(t.Context(), sql)
+		require.ErrorContains(t, err, "permission denied", sql)
+		_, err = owner.Exec(t.Context(), sql)
 		require.ErrorContains(t, err, "append-only", sql)
 	}
 }

@@ -49,7 +49,7 @@ func TestList_NarrowsByEverything(t *testing.T) {
 
 func TestActivity_ShowsOwnersWhatIsTheirs(t *testing.T) {
 	t.Parallel()
-	log := audit.New(pgtest.NewLesser(t))
+	log := audit.New(pgtest.New(t))
 	const tenant, owner, staff = 9, 7, 1
 	home, office := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("198.51.100.1")
 	detail := func(reason string) map[string]any {

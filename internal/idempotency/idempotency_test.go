@@ -21,7 +21,7 @@ type bundle struct {
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{t: t, pool: pgtest.NewLesser(t)}
+	b := &bundle{t: t, pool: pgtest.New(t)}
 	b.Store = idempotency.New(b.pool, idempotency.Options{})
 	b.account = b.newAccount("ada")
 	return b

@@ -16,6 +16,7 @@ import (
 	"controlplane/internal/errs"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
+	"controlplane/internal/postgres/pgtest"
 )
 
 func TestEngine_DoesTheStepsInOrder(t *testing.T) {
@@ -85,8 +86,7 @@ func TestEngine_ShowsWhereItIsAndItsNotes(t *testing.T) {
 func TestEngine_TxRunsExactlyOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.pool.Exec(t.Context(), "CREATE TABLE things (n int)")
-	require.NoError(t, err)
+	pgtest.AsOwner(t, b.pool, "CREATE TABLE things (n int)")
 	var calls atomic.Int32
 	e := b.running(workflow(ops.Step{Name: "only", Tx: func(ctx context.Context, tx pgx.Tx, _ *ops.Run) error {
 		if _, err := tx.Exec(ctx, "INSERT INTO things VALUES (1)"); err != nil {

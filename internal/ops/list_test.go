@@ -10,6 +10,7 @@ import (
 
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
+	"controlplane/internal/postgres/pgtest"
 )
 
 func ids(list []ops.Operation) []ops.ID {
@@ -77,13 +78,15 @@ func TestRetry_DoesNothingWhenItsRecordFails(t *testing.T) {
 	id := b.enqueue(e, "test.work", "tenant/1", nil)
 	b.reaches(e, id, ops.Held)
 	before := b.events(e, id)
+	pgtest.AsOwner(t, b.pool, "CREATE TABLE recorded ()")
 	noRecord := errors.New("no record")
 	require.ErrorIs(t, e.Retry(t.Context(), id, func(context.Context, postgres.Querier) error { return noRecord }), noRecord)
 	require.Equal(t, before, b.events(e, id))
 	require.NoError(t, e.Retry(t.Context(), id, func(ctx context.Context, q postgres.Querier) error {
-		_, err := q.Exec(ctx, "CREATE TABLE recorded ()")
+		_, err := q.Exec(ctx, "INSERT INTO recorded DEFAULT VALUES")
 		return err
 	}))
-	_, err := b.pool.Exec(t.Context(), "SELECT FROM recorded")
-	require.NoError(t, err)
+	var recorded int
+	require.NoError(t, b.pool.QueryRow(t.Context(), "SELECT count(*) FROM recorded").Scan(&recorded))
+	require.Equal(t, 1, recorded)
 }

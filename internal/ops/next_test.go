@@ -3,6 +3,7 @@ package ops_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
+	"controlplane/internal/postgres/pgtest"
 )
 
 func (b *bundle) enqueueNext(e *ops.Engine, kind, subject string) ops.Operation {
@@ -214,8 +216,7 @@ func TestPreempt_WakesOneThatSleeps(t *testing.T) {
 func TestPreempt_TheTxOfAStepIsNotCommittedAnyMore(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.pool.Exec(t.Context(), "CREATE TABLE things (n int); INSERT INTO things VALUES (0)")
-	require.NoError(t, err)
+	pgtest.AsOwner(t, b.pool, "CREATE TABLE things (n int); INSERT INTO things VALUES (0)")
 	inTx, queued := make(chan struct{}), make(chan struct{})
 	e := b.running(preemptible(ops.Step{Name: "first", Tx: func(ctx context.Context, tx pgx.Tx, _ *ops.Run) error {
 		close(inTx)
@@ -337,4 +338,39 @@ func TestWait(t *testing.T) {
 	require.Equal(t, ops.Held, op.State)
 	_, err = e.Wait(t.Context(), op.ID+1)
 	require.ErrorIs(t, err, ops.ErrNotFound)
+}
+
+func TestEnqueueNext_RacesWithTheEndOfTheLiveOne(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]ops.Workflow{
+		"to its end": workflow(do("first", nothing), ops.Step{Name: "second", Tx: func(context.Context, pgx.Tx, *ops.Run) error { return nil }}),
+		"cut short":  preemptible(do("first", nothing), ops.Step{Name: "second", Tx: func(context.Context, pgx.Tx, *ops.Run) error { return nil }}),
+		"failing": preemptible(do("first", func(_ context.Context, r *ops.Run) error {
+			if r.Attempt < 3 {
+				return errBroken
+			}
+			return ops.Permanent(errBroken)
+		})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			e := b.running(w, next(do("only", nothing)))
+			other := b.running(w, next(do("only", nothing)))
+			const rounds = 100
+			live, waiting := make([]ops.ID, rounds), make([]ops.ID, rounds)
+			for i := range rounds {
+				subject := fmt.Sprintf("tenant/%d", i)
+				live[i] = b.enqueue(e, "test.work", subject, nil)
+				moment, cancel := context.WithTimeout(t.Context(), time.Duration(i%20)*250*time.Microsecond) // another one in each round
+				_, _ = e.Wait(moment, live[i])
+				cancel()
+				waiting[i] = b.enqueueNext(other, "test.next", subject).ID
+			}
+			for i := range rounds {
+				b.reaches(e, waiting[i], ops.Done)
+				require.True(t, b.state(e, live[i]).Ended())
+			}
+		})
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"controlplane/internal/errs"
 	"controlplane/internal/ops"
+	"controlplane/internal/postgres/pgtest"
 )
 
 var errFull = errs.New(errs.Unavailable, "host_full", "The host has no room at the moment.")
@@ -90,8 +91,7 @@ func TestOutcome_TimesOutAStep(t *testing.T) {
 func TestOutcome_HeldAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.pool.Exec(t.Context(), "CREATE TABLE told (cause text)")
-	require.NoError(t, err)
+	pgtest.AsOwner(t, b.pool, "CREATE TABLE told (cause text)")
 	var mended atomic.Bool
 	w := workflow(do("first", func(context.Context, *ops.Run) error { return nil }), do("second", func(context.Context, *ops.Run) error {
 		if mended.Load() {
@@ -278,8 +278,7 @@ func TestOutcome_Follow(t *testing.T) {
 func TestFencing_TheOldHolderCannotWrite(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.pool.Exec(t.Context(), "CREATE TABLE things (n int)")
-	require.NoError(t, err)
+	pgtest.AsOwner(t, b.pool, "CREATE TABLE things (n int)")
 	for name, w := range map[string]func(context.Context, pgx.Tx, *ops.Run) error{
 		"without Tx": nil,
 		"with Tx": func(ctx context.Context, tx pgx.Tx, _ *ops.Run) error {

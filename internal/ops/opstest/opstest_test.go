@@ -26,8 +26,7 @@ type world struct {
 func (w *world) build(t *testing.T) ops.Workflow {
 	t.Helper()
 	w.made, w.started = map[string]int{}, false
-	_, err := w.pool.Exec(t.Context(), "DROP TABLE IF EXISTS tenant; CREATE TABLE tenant (activated int)")
-	require.NoError(t, err)
+	pgtest.AsOwner(t, w.pool, "DROP TABLE IF EXISTS tenant; CREATE TABLE tenant (activated int)")
 	return ops.Workflow{Kind: "test.provision", Steps: []ops.Step{
 		{Name: "container", Do: w.make},
 		{Name: "start", Do: w.start},

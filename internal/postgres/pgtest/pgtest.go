@@ -27,20 +27,22 @@ import (
 	"controlplane/migrations"
 )
 
-// New returns a pool on a fresh, migrated database that is dropped when the test ends. Its user is a superuser.
+// New returns a pool on a fresh, migrated database that is dropped when the test ends. Its user is as the running platform's, which can
+// change neither the schema nor the audit log, so that a statement it may not run fails in a test. See AsOwner for what else a test needs.
 func New(tb testing.TB) *pgxpool.Pool {
 	tb.Helper()
-	return open(tb, NewURL(tb))
+	return open(tb, LesserURL(NewURL(tb)))
 }
 
-// NewLesser is New as the role that the running platform has, which can't change the schema nor the audit log.
-func NewLesser(tb testing.TB) *pgxpool.Pool {
+// AsOwner runs sql on pool's database as the superuser, for tests that make tables of their own.
+func AsOwner(tb testing.TB, pool *pgxpool.Pool, sql string) {
 	tb.Helper()
-	_, lesser := NewPair(tb)
-	return lesser
+	server, err := serverURL()
+	require.NoError(tb, err, "a PostgreSQL server for tests")
+	require.NoError(tb, execAt(tb.Context(), withDatabase(server, pool.Config().ConnConfig.Database), sql))
 }
 
-// NewPair returns two pools on one database: New's and NewLesser's.
+// NewPair returns two pools on one database: a superuser's and New's.
 func NewPair(tb testing.TB) (owner, lesser *pgxpool.Pool) {
 	tb.Helper()
 	url := NewURL(tb)
@@ -68,7 +70,7 @@ func LesserURL(of string) string {
 // lesserRole is one for all test databases of a server.
 const lesserRole = "controlplane_test_lesser"
 
-// NewURL is New for tests that open the database themselves.
+// NewURL is for tests that open the database themselves. Its user is the superuser; see LesserURL.
 func NewURL(tb testing.TB) string {
 	tb.Helper()
 	server, err := serverURL()
