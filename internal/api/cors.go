@@ -12,7 +12,7 @@ import (
 const (
 	allowedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 	allowedHeaders = "Authorization, Content-Type, Accept, Accept-Language, Idempotency-Key, X-Request-ID, X-Requested-With"
-	exposedHeaders = "X-Total-Count, Link, Location, Retry-After, X-Request-ID, WWW-Authenticate"
+	exposedHeaders = "X-Total-Count, Link, Location, Retry-After, X-Request-ID, WWW-Authenticate, Idempotent-Replayed"
 )
 
 // parseOrigins trims and checks the origins that browsers may call from. Any origin together with credentials would hand every

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -148,14 +147,14 @@ func (s *server) clientLogs(w http.ResponseWriter, r *http.Request, p accounts.P
 	out := newPipe(w, form.kind)
 	err = s.deps.Inspector.Logs(ctx, t, query, func(l tenants.LogLine) error { return out.write(form.encode(l)) })
 	switch {
-	case err != nil && !out.begun && ctx.Err() == nil:
-		return err
-	case out.begun || errors.Is(ctx.Err(), context.Canceled):
+	case out.begun || r.Context().Err() != nil:
 		return nil // what was begun can only end
+	case err != nil && ctx.Err() == nil:
+		return err
+	case err != nil && !query.Follow:
+		return errTooSlow.WithCause(err)
 	}
-	if err := out.begin(); err != nil {
-		return nil //nolint:nilerr // the caller has gone
-	}
+	_ = out.begin() // it has no lines; the caller may have gone
 	return nil
 }
 
