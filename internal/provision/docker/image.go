@@ -4,12 +4,14 @@ import (
 	"archive/tar"
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -133,12 +135,23 @@ func lookUp(file, name string) []string {
 	return nil
 }
 
-// readAccounts reads the image's passwd and group. Another process that does the same may take the container away meanwhile.
+const (
+	readerTries = 6
+	readerPause = 200 * time.Millisecond
+)
+
+// readAccounts reads the image's passwd and group. Another process that does the same may take the container away meanwhile, and what the
+// engine answers then depends on how far it is with that; so any failure is tried again.
 func (r *Runtime) readAccounts(ctx context.Context, id string) (passwd, groups string, err error) {
-	for range 5 {
+	for range readerTries {
 		passwd, groups, err = r.tryReadAccounts(ctx, id)
-		if err == nil && passwd != "" || err != nil && !cerrdefs.IsConflict(err) {
+		if err == nil && passwd != "" {
 			break
+		}
+		select {
+		case <-ctx.Done():
+			return "", "", errors.Join(ctx.Err(), err)
+		case <-time.After(readerPause):
 		}
 	}
 	return passwd, groups, err

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,7 @@ func (r *Runtime) EngineObjects(ctx context.Context) (provision.EngineObjects, e
 		for _, v := range volumes.Items {
 			all.Volumes = append(all.Volumes, object(provision.KindVolume, v.Name, v.CreatedAt, v.Labels))
 		}
+		slices.SortFunc(all.Volumes, func(a, b provision.Object) int { return strings.Compare(a.Name, b.Name) })
 		return nil
 	})
 	return all, err

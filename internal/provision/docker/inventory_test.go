@@ -1,11 +1,13 @@
 package docker
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"controlplane/internal/provision"
 )
@@ -125,6 +127,29 @@ func TestImage_usesAndRemovesTheReaderThatACrashLeft(t *testing.T) {
 	img, err := b.Image(t.Context(), b.probe.image)
 	require.NoError(t, err)
 	require.Equal(t, 4242, img.UID)
+	all, err := b.EngineObjects(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, all.Containers)
+}
+
+func TestImage_severalProcessesAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var group errgroup.Group
+	for range 4 {
+		process, err := New(Options{Installation: b.installation, Binary: b.probe.binary})
+		require.NoError(t, err)
+		for range 3 {
+			group.Go(func() error {
+				img, err := process.Image(t.Context(), b.probe.image)
+				if err == nil && img.UID != 4242 {
+					err = fmt.Errorf("user %d", img.UID)
+				}
+				return err
+			})
+		}
+	}
+	require.NoError(t, group.Wait())
 	all, err := b.EngineObjects(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, all.Containers)
