@@ -54,7 +54,7 @@ func table() []layer {
 		{"provision/pgcluster", append([]string{"provision"}, l0...), []string{"github.com/moby/"}, "adapters don't import each other"},
 		{"edge", []string{"errs", "secrets", "postgres", "tenants", "accounts"}, []string{"github.com/moby/"}, "it keeps serving when all else is down"},
 		{"inspect", []string{"errs", "secrets", "accounts", "tenants"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "it carries questions to a worker; the worker's provision answers"},
-		{"cleanup", []string{"errs", "postgres", "ops", "accounts", "audit", "tenants"}, webSDKs, "sweeps only enqueue; what they call is wired in cmd"},
+		{"cleanup", []string{"errs", "postgres", "ops", "accounts", "audit", "tenants", "alerts"}, webSDKs, "sweeps only enqueue; what they call is wired in cmd"},
 		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "backup", "ratelimit", "idempotency", "capacity", "alerts", "feed"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
 		{"config", l0, nil, "only cmd imports it"},
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"controlplane/internal/alerts"
 	"controlplane/internal/postgres"
 )
 
@@ -173,6 +174,9 @@ func (s *Service) finish(ctx context.Context, c Schedule, result Result, failure
 func (s *Service) write(ctx context.Context, c Schedule, status, message string, result []byte, took time.Duration, retry *time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	if err := s.alert(ctx, c, status, message); err != nil {
+		return err
+	}
 	_, err := s.deps.Pool.Exec(ctx, `
 		UPDATE schedules SET running_by = NULL, running_since = NULL, last_run = $3, last_status = $4, last_error = NULLIF($5, ''),
 			last_result = $6, last_duration_ms = $7, next_run = least(next_run, coalesce($8, next_run)), updated_at = now()
@@ -181,6 +185,19 @@ func (s *Service) write(ctx context.Context, c Schedule, status, message string,
 		return fmt.Errorf("write schedule %s: %w", c.Name, err)
 	}
 	return nil
+}
+
+// alertKind is raised for a schedule that failed twice running: once may be an outage of a moment.
+const alertKind = "schedule.failed"
+
+func (s *Service) alert(ctx context.Context, c Schedule, status, message string) error {
+	switch {
+	case c.LastStatus != "failed":
+		return nil
+	case status == "failed":
+		return alerts.Raise(ctx, s.deps.Pool, alerts.Alert{Kind: alertKind, Subject: "schedule/" + c.Name, Message: message})
+	}
+	return alerts.Resolve(ctx, s.deps.Pool, alertKind, "schedule/"+c.Name)
 }
 
 func shorten(text string) string {

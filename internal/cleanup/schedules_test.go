@@ -94,7 +94,7 @@ func TestLead_RecordsFailuresAndRepeatsThem(t *testing.T) {
 			b := setup(t)
 			var runs atomic.Int32
 			s := b.started(cleanup.Sweep{Name: "hourly", Cron: "0 * * * *", Run: func(context.Context) (cleanup.Result, error) {
-				if runs.Add(1) == 1 {
+				if runs.Add(1) <= 2 {
 					return cleanup.Result{Failed: 1}, fail()
 				}
 				return cleanup.Result{}, nil
@@ -105,10 +105,15 @@ func TestLead_RecordsFailuresAndRepeatsThem(t *testing.T) {
 			c := b.schedule(s, "hourly")
 			require.Contains(t, c.LastError, "the disk is full")
 			require.Equal(t, b.clock().Add(5*time.Minute), c.NextRun.UTC())
+			require.Zero(t, b.count(`alerts`))
+			b.advance(5 * time.Minute)
+			b.eventually(func() bool { return b.count(`alerts WHERE kind = 'schedule.failed' AND resolved_at IS NULL`) == 1 })
+			b.eventually(func() bool { return b.schedule(s, "hourly").RunningSince == nil })
 			b.advance(5 * time.Minute)
 			b.eventually(func() bool { return b.schedule(s, "hourly").LastStatus == "ok" })
 			require.Empty(t, b.schedule(s, "hourly").LastError)
-			require.EqualValues(t, 2, runs.Load())
+			require.EqualValues(t, 3, runs.Load())
+			require.Zero(t, b.count(`alerts WHERE resolved_at IS NULL`))
 		})
 	}
 }
