@@ -14,8 +14,9 @@ import (
 )
 
 var (
-	shared *world                        //nolint:gochecknoglobals // set once by TestMain: starting a platform takes seconds
-	all    = os.Getenv("PROVE") == "all" //nolint:gochecknoglobals,forbidigo // the tests' own setting
+	shared   *world                              //nolint:gochecknoglobals // set once by TestMain: starting a platform takes seconds
+	all      = os.Getenv("PROVE") == "all"       //nolint:gochecknoglobals,forbidigo // the tests' own setting
+	realOdoo = os.Getenv("PROVE_ODOO") == "real" //nolint:gochecknoglobals,forbidigo // the same
 )
 
 func TestMain(m *testing.M) {
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	ctx := context.Background()
-	r, err := rig.New(ctx, rig.Options{RealOdoo: os.Getenv("PROVE_ODOO") == "real"}) //nolint:forbidigo // the tests' own setting
+	r, err := rig.New(ctx, rig.Options{RealOdoo: realOdoo})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "the platform under test doesn't start:", err)
 		return 1

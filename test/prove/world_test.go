@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	templateTimeout = 10 * time.Minute
+	templateTimeout = 90 * time.Second // ten times that with the real Odoo
 	activeTimeout   = time.Minute
 	quietTimeout    = time.Minute
 	plan            = "basic"
@@ -49,7 +49,11 @@ func newWorld(ctx context.Context, r *rig.Rig) (*world, error) {
 	if w.owner, err = r.SignUp(ctx); err != nil {
 		return nil, err
 	}
-	err = rig.Eventually(ctx, templateTimeout, func(ctx context.Context) error {
+	within := templateTimeout
+	if realOdoo {
+		within *= 10
+	}
+	err = rig.Eventually(ctx, within, func(ctx context.Context) error {
 		return w.holds(ctx, "SELECT count(*) >= (SELECT count(DISTINCT apps) FROM plans) AND bool_and(state = 'ready') FROM templates")
 	})
 	if err != nil {

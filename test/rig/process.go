@@ -10,9 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -22,7 +22,6 @@ type Process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
-	once sync.Once
 }
 
 // Start runs a subcommand with the rig's settings and more.
@@ -37,16 +36,24 @@ func (r *Rig) Start(more map[string]string, args ...string) (*Process, error) {
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(err, log.Close())
-	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p := &Process{cmd: cmd, log: name, done: make(chan struct{})}
+	started := make(chan error)
 	go func() {
-		_ = cmd.Wait()
+		// The kernel kills the child when the thread that started it ends, so it has to stay.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
 		_ = log.Close()
 		close(p.done)
 	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
 	r.processes = append(r.processes, p)
 	return p, nil
 }

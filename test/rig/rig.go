@@ -29,6 +29,7 @@ import (
 
 const (
 	ownerLabel = "odoo-hosting.test-owner"
+	dirPrefix  = "odoo-hosting-rig-"
 	pgData     = "/var/lib/postgresql/data"
 
 	databaseTimeout = time.Minute
@@ -84,7 +85,7 @@ func New(ctx context.Context, o Options) (*Rig, error) {
 
 func (r *Rig) prepare(ctx context.Context, o Options) error {
 	var err error
-	if r.dir, err = os.MkdirTemp("", "odoo-hosting-rig-"); err != nil {
+	if r.dir, err = os.MkdirTemp("", dirPrefix); err != nil {
 		return err
 	}
 	if r.binary, err = program(ctx, r.dir); err != nil {
@@ -128,7 +129,7 @@ func (r *Rig) startDatabases(ctx context.Context) error {
 		return err
 	}
 	for role, port := range map[string]string{"platform": r.env["RIG_PLATFORM_PORT"], "tenants": r.env["RIG_CLUSTER_PORT"]} {
-		name := "odoo-hosting-rig-" + filepath.Base(r.dir)[len("odoo-hosting-rig-"):] + "-" + role
+		name := filepath.Base(r.dir) + "-" + role
 		args := []string{
 			"run", "-d", "--name", name, "--label", ownerLabel + "=" + strconv.Itoa(os.Getpid()), "--network", "host", "--shm-size", "256m",
 			"--volume", r.dir + "/password:/run/secrets/password:ro", "--volume", r.dir + "/pg_hba.conf:/etc/postgresql-hba.conf:ro",
@@ -206,6 +207,9 @@ func (r *Rig) startBystanders(ctx context.Context) error {
 		return fmt.Errorf("migrate: %w\n%s", err, out)
 	}
 	if err := r.Pool.QueryRow(ctx, "SELECT id FROM installation").Scan(&r.Installation); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "installation"), []byte(r.Installation), 0o600); err != nil {
 		return err
 	}
 	if _, err := r.Start(nil, "edge"); err != nil {
@@ -305,17 +309,23 @@ func removeInstallation(ctx context.Context, installation string) error {
 	return errors.Join(errs...)
 }
 
-// removeLeftovers removes the databases of rigs that were killed; their tenants' containers stay.
+// removeLeftovers removes what rigs left behind that were killed: no process has their database's number any more.
 func removeLeftovers(ctx context.Context) {
 	out, _ := Docker(ctx, "ps", "-a", "--filter", "label="+ownerLabel, "--format", "{{.ID}} {{.Label \""+ownerLabel+"\"}} {{.Names}}")
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
-		if len(f) < 3 || !strings.HasPrefix(f[2], "odoo-hosting-rig-") {
+		if len(f) < 3 || !strings.HasPrefix(f[2], dirPrefix) {
 			continue
 		}
-		if _, err := os.Stat("/proc/" + f[1]); err != nil {
-			_, _ = Docker(ctx, "rm", "-f", "-v", f[0])
+		if _, err := os.Stat("/proc/" + f[1]); err == nil {
+			continue
 		}
+		dir := filepath.Join(os.TempDir(), f[2][:strings.LastIndex(f[2], "-")])
+		if id, err := os.ReadFile(filepath.Join(dir, "installation")); err == nil { //nolint:gosec // a path of our own
+			_ = removeInstallation(ctx, string(id))
+		}
+		_, _ = Docker(ctx, "rm", "-f", "-v", f[0])
+		_ = os.RemoveAll(dir)
 	}
 }
 

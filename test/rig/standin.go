@@ -92,7 +92,7 @@ func rootfs(program []byte) (*bytes.Buffer, error) {
 	if err := file("usr/bin/odoo", string(program), 0o755); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"env", "bash", "true"} {
+	for _, name := range []string{"env", "bash", "true", "find"} {
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "usr/bin/" + name, Linkname: "odoo", Mode: 0o777}); err != nil {
 			return nil, err
 		}

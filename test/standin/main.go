@@ -1,14 +1,16 @@
 // Command standin poses as Odoo, as far as the control plane can see: it takes the same odoo.conf and the same command lines, installs the
 // few tables that a clone's identity is written to, keeps a file in the filestore, and answers the pages that are probed. It starts in
 // milliseconds and takes a few megabytes, so that tests can make and kill tenants by the hundred. One static binary is every program of
-// its image: env, bash, true and odoo.
+// its image: env, bash, true, find and odoo.
 package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -28,6 +30,8 @@ func run(program string, args []string) error {
 		return script(args)
 	case "true":
 		return nil
+	case "find":
+		return find(args)
 	case "odoo":
 		return odoo(args)
 	}
@@ -44,6 +48,24 @@ func replace(args []string) error {
 		return err
 	}
 	return syscall.Exec(path, args, os.Environ()) //nolint:gosec // it is what env is for
+}
+
+// find removes empty directories below one, which is all that it is asked for.
+func find(args []string) error {
+	if len(args) == 0 || strings.Join(args[1:], " ") != "-mindepth 1 -type d -empty -delete" {
+		return fmt.Errorf("find: these arguments aren't known here: %q", args)
+	}
+	var dirs []string
+	err := filepath.WalkDir(args[0], func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != args[0] {
+			dirs = append(dirs, path)
+		}
+		return err
+	})
+	for _, dir := range slices.Backward(dirs) {
+		_ = os.Remove(dir) // one that isn't empty stays
+	}
+	return err
 }
 
 // script is bash -ec TEXT NAME ARGUMENT…, for scripts of plain commands: comments, words, "$1" and <file are understood.
