@@ -18,8 +18,9 @@ import (
 const (
 	// MaxBatch is how many events one Read returns at most.
 	MaxBatch = 500
-	// history is how many transactions back a Cursor may lie. An older one costs no more to read, it is only Lost.
-	history = 1_000_000
+	// history is how many transactions back a Cursor may lie, which bounds what a Read costs. An older one is Lost. An idle platform
+	// makes a few transactions a second.
+	history = 50_000
 	// maxCursor bounds what a caller may bring; a snapshot names every transaction that was under way.
 	maxCursor = 4096
 )
@@ -52,6 +53,15 @@ func (c Cursor) valid() bool {
 	return true
 }
 
+// first is the oldest transaction that wasn't over at c.
+func (c Cursor) first() string {
+	if c == "" {
+		return "0"
+	}
+	first, _, _ := strings.Cut(string(c), ":")
+	return first
+}
+
 func xid(text string) (uint64, bool) {
 	if text == "" || strings.Trim(text, "0123456789") != "" {
 		return 0, false
@@ -73,14 +83,14 @@ func (f *Feed) Read(ctx context.Context, scope Scope, after Cursor) (Batch, erro
 	if !from.valid() {
 		from = ""
 	}
-	rows, err := f.pool.Query(ctx, readSQL, string(from), scope.Tenant, scope.Account, history, MaxBatch+1)
+	rows, err := f.pool.Query(ctx, readSQL, string(from), from.first(), scope.Tenant, scope.Account, history, MaxBatch+1)
 	if err != nil {
 		return Batch{}, fmt.Errorf("read events: %w", err)
 	}
 	var b Batch
-	var tooOld bool
+	var skipped bool
 	for rows.Next() {
-		e, err := scan(rows, &b.Next, &tooOld)
+		e, err := scan(rows, &b.Next, &skipped)
 		if err != nil {
 			rows.Close()
 			return Batch{}, fmt.Errorf("read an event: %w", err)
@@ -92,7 +102,7 @@ func (f *Feed) Read(ctx context.Context, scope Scope, after Cursor) (Batch, erro
 	if err := rows.Err(); err != nil {
 		return Batch{}, fmt.Errorf("read events: %w", err)
 	}
-	if tooOld || len(b.Events) > MaxBatch || (from == "" && after != "") {
+	if after != "" && (skipped || len(b.Events) > MaxBatch) {
 		b.Events, b.Lost = nil, true
 	}
 	slices.SortFunc(b.Events, inOrder)
@@ -104,35 +114,40 @@ func inOrder(a, b Event) int {
 	return cmp.Or(a.At.Compare(b.At), cmp.Compare(len(a.ID), len(b.ID)), strings.Compare(a.ID, b.ID))
 }
 
-// readSQL compares transactions with the cursor's snapshot ($1) and with its own. The latter leaves out what can't be there: rows
-// of a restored dump, whose transactions another server numbered. There is always one row, which brings the snapshot.
+// readSQL compares transactions with the cursor's snapshot ($1; $2 is its first) and with its own. The latter leaves out what can't be
+// there: rows of a restored dump, whose transactions another server numbered. What is new is found first, by the index on
+// transactions, however much there is of a tenant. There is always one row, which brings the snapshot.
 const readSQL = `
 WITH here AS MATERIALIZED (
-	SELECT s.now, s.since, s.since IS NOT NULL AND pg_snapshot_xmin(s.since)::text::bigint < pg_snapshot_xmax(s.now)::text::bigint - $4::bigint AS too_old
+	SELECT s.now, s.since, s.since IS NULL OR pg_snapshot_xmin(s.since)::text::bigint < pg_snapshot_xmax(s.now)::text::bigint - $5::bigint AS skip
 	FROM (SELECT pg_current_snapshot() AS now, nullif($1::text, '')::pg_snapshot AS since) AS s
+), moves AS MATERIALIZED (
+	SELECT e.* FROM tenant_events e
+	WHERE (SELECT NOT skip FROM here) AND e.xid >= $2::text::xid8
+		AND NOT pg_visible_in_snapshot(e.xid, (SELECT since FROM here)) AND pg_visible_in_snapshot(e.xid, (SELECT now FROM here))
+), steps AS MATERIALIZED (
+	SELECT e.* FROM operation_events e
+	WHERE (SELECT NOT skip FROM here) AND e.xid >= $2::text::xid8
+		AND NOT pg_visible_in_snapshot(e.xid, (SELECT since FROM here)) AND pg_visible_in_snapshot(e.xid, (SELECT now FROM here))
 )
-SELECT h.now::text, h.too_old, e.* FROM here h LEFT JOIN LATERAL (
+SELECT h.now::text, h.skip, e.* FROM here h LEFT JOIN (
 	SELECT 't' || e.id, e.at, t.id, t.name, coalesce(e.from_state, ''), e.to_state, e.reason, 0::bigint, '', '', '', 0, ''
-	FROM tenant_events e JOIN tenants t ON t.id = e.tenant_id
-	WHERE e.xid >= (SELECT pg_snapshot_xmin(since) FROM here WHERE NOT too_old)
-		AND NOT pg_visible_in_snapshot(e.xid, h.since) AND pg_visible_in_snapshot(e.xid, h.now)
-		AND ($2::bigint = 0 OR t.id = $2) AND ($3::bigint = 0 OR $2 <> 0 OR t.account_id = $3)
+	FROM moves e JOIN tenants t ON t.id = e.tenant_id
+	WHERE ($3::bigint = 0 OR t.id = $3) AND ($4::bigint = 0 OR $3 <> 0 OR t.account_id = $4)
 	UNION ALL
 	SELECT 'o' || e.id, e.at, t.id, t.name, '', '', '', o.id, o.kind, e.step, e.event, e.attempt, e.message
-	FROM operation_events e JOIN operations o ON o.id = e.operation_id JOIN tenants t ON o.subject = 'tenant/' || t.id
-	WHERE e.xid >= (SELECT pg_snapshot_xmin(since) FROM here WHERE NOT too_old)
-		AND NOT pg_visible_in_snapshot(e.xid, h.since) AND pg_visible_in_snapshot(e.xid, h.now)
-		AND ($2::bigint = 0 OR t.id = $2) AND ($3::bigint = 0 OR $2 <> 0 OR t.account_id = $3)
-	LIMIT $5
+	FROM steps e JOIN operations o ON o.id = e.operation_id JOIN tenants t ON o.subject = 'tenant/' || t.id
+	WHERE ($3::bigint = 0 OR t.id = $3) AND ($4::bigint = 0 OR $3 <> 0 OR t.account_id = $4)
+	LIMIT $6
 ) AS e (event_id, at, tenant_id, name, from_state, to_state, reason, operation_id, kind, step, event, attempt, message) ON true`
 
 // scan reads a row of readSQL; the ID stays "" in a row that brings the snapshot only.
-func scan(row pgx.Rows, next *Cursor, tooOld *bool) (Event, error) {
+func scan(row pgx.Rows, next *Cursor, skipped *bool) (Event, error) {
 	var id, name, from, to, reason, kind, step, event, message *string
 	var at *time.Time
 	var tenant, operation *int64
 	var attempt *int
-	err := row.Scan(next, tooOld, &id, &at, &tenant, &name, &from, &to, &reason, &operation, &kind, &step, &event, &attempt, &message)
+	err := row.Scan(next, skipped, &id, &at, &tenant, &name, &from, &to, &reason, &operation, &kind, &step, &event, &attempt, &message)
 	if err != nil || id == nil {
 		return Event{}, err //nolint:wrapcheck // Read wraps it
 	}
