@@ -6,12 +6,14 @@ import (
 	"controlplane/internal/tenants"
 )
 
-// What a Meter reads is what the API shows; adapters know it by these names.
-type (
-	ContainerStats = tenants.ContainerStats // how one container is doing
-	LogQuery       = tenants.LogQuery       // which lines
-	LogLine        = tenants.LogLine        // one line as the container wrote it
-)
+// ContainerStats is how one container is doing; it is the API's type under the name that adapters know.
+type ContainerStats = tenants.ContainerStats
+
+// LogQuery says which lines; likewise.
+type LogQuery = tenants.LogQuery
+
+// LogLine is one line as the container wrote it; likewise.
+type LogLine = tenants.LogLine
 
 // Meter is what the container engine tells about what runs on it. Nothing here changes anything.
 type Meter interface {
