@@ -116,19 +116,20 @@ const settlePoll = 20 * time.Millisecond
 // after one with a higher id. But whoever was given an id holds a lock on the table until its transaction ends, and had it before it got
 // the id: once all holders that there were after we saw the highest id are gone, everything up to that id is decided.
 func (c *Chain) settled(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.SettleTime, ErrUnsettled)
-	defer cancel()
 	var horizon int64
 	if err := c.pool.QueryRow(ctx, "SELECT coalesce(max(id), 0) FROM activity_log").Scan(&horizon); err != nil {
 		return 0, fmt.Errorf("read the end of the activity log: %w", err)
 	}
 	writers, err := c.writers(ctx, nil)
-	ticker := time.NewTicker(settlePoll)
+	ticker, enough := time.NewTicker(settlePoll), time.NewTimer(c.opts.SettleTime)
 	defer ticker.Stop()
+	defer enough.Stop()
 	for err == nil && len(writers) > 0 {
 		select {
 		case <-ctx.Done():
-			err = context.Cause(ctx)
+			err = ctx.Err()
+		case <-enough.C:
+			err = ErrUnsettled
 		case <-ticker.C:
 			writers, err = c.writers(ctx, writers)
 		}

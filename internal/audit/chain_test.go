@@ -33,16 +33,16 @@ func setupChain(t *testing.T) *chainBundle {
 	t.Helper()
 	owner, lesser := pgtest.NewPair(t)
 	b := &chainBundle{t: t, owner: owner, log: audit.New(lesser)}
-	b.chain = b.open(lesser, oldKey)
+	b.chain = b.open(lesser, oldKey, 0)
 	return b
 }
 
-func (b *chainBundle) open(pool *pgxpool.Pool, key secrets.Secret) *audit.Chain {
+func (b *chainBundle) open(pool *pgxpool.Pool, key secrets.Secret, settle time.Duration) *audit.Chain {
 	b.t.Helper()
 	sealer, err := secrets.NewSealer(key)
 	require.NoError(b.t, err)
 	return audit.NewChain(audit.ChainDeps{Pool: pool, Sealer: sealer, Log: slog.New(slog.DiscardHandler)},
-		audit.ChainOptions{BatchRows: 4, SettleTime: 200 * time.Millisecond})
+		audit.ChainOptions{BatchRows: 4, SettleTime: settle})
 }
 
 func (b *chainBundle) record(n int) {
@@ -172,7 +172,7 @@ func TestVerify_AChainOfSomebodyElse(t *testing.T) {
 	t.Parallel()
 	b := setupChain(t)
 	b.record(3)
-	n, err := b.open(b.owner, newKey).Seal(t.Context())
+	n, err := b.open(b.owner, newKey, 0).Seal(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	r := b.verify()
@@ -185,11 +185,11 @@ func TestVerify_OutlivesTheRotationOfKeys(t *testing.T) {
 	b := setupChain(t)
 	b.record(3)
 	b.seal(3)
-	b.chain = b.open(b.owner, newKey+","+oldKey)
+	b.chain = b.open(b.owner, newKey+","+oldKey, 0)
 	require.True(t, b.verify().OK())
 	b.record(1)
 	b.seal(1)
-	b.chain = b.open(b.owner, newKey)
+	b.chain = b.open(b.owner, newKey, 0)
 	require.True(t, b.verify().OK(), "the new seal vouches for what the old key sealed")
 }
 
@@ -202,7 +202,7 @@ func TestSeal_WaitsForRowsThatMayStillCome(t *testing.T) {
 	defer func() { _ = early.Rollback(context.WithoutCancel(t.Context())) }()
 	require.NoError(t, b.log.RecordTx(t.Context(), early, audit.Entry{Actor: "ada", Action: "early"}))
 	b.record(1)
-	_, err = b.chain.Seal(t.Context())
+	_, err = b.open(b.owner, oldKey, time.Millisecond).Seal(t.Context())
 	require.ErrorIs(t, err, audit.ErrUnsettled)
 	require.NoError(t, early.Commit(t.Context()))
 	b.seal(2)
