@@ -246,7 +246,8 @@ func TestRatesOfCleanupReadyAndTickets(t *testing.T) {
 	b := setup(t, func(_ *api.Deps, o *api.Options) { o.Rates.Cleanup, o.Rates.Ready, o.Rates.Tickets = 2, 2, 2 })
 	token := b.user("ada")
 	for _, r := range []request{
-		{method: http.MethodPost, path: cleanupPath + "?admin_token=guess"}, {method: http.MethodGet, path: "/api/ready"},
+		{method: http.MethodPost, path: cleanupPath + "?admin_token=guess"},
+		{method: http.MethodGet, path: "/api/ready"},
 		{method: http.MethodPost, path: "/api/events/ticket", token: token},
 	} {
 		for range 2 {
