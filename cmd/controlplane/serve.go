@@ -136,7 +136,7 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	}
 	p.wireCapacity()
 	if worker {
-		if err := p.wireProvision(startup, installation); err != nil {
+		if err := p.wireWorker(startup, installation); err != nil {
 			return err
 		}
 	}
@@ -166,6 +166,15 @@ func (p *platform) checkRole(ctx context.Context) error {
 	return fmt.Errorf("the role of DATABASE_URL may do more than a running platform should (see MIGRATE_DATABASE_URL):\n  - %s", strings.Join(excess, "\n  - "))
 }
 
+func (p *platform) wireWorker(ctx context.Context, installation string) error {
+	if err := p.wireProvision(ctx, installation); err != nil {
+		return err
+	}
+	p.provision.Register()
+	return p.wireGauge()
+}
+
+// wireProvision is also for commands that look at what a worker works on.
 func (p *platform) wireProvision(ctx context.Context, installation string) error {
 	binary := p.cfg.Engine.Binary
 	if binary == "" {
@@ -195,8 +204,7 @@ func (p *platform) wireProvision(ctx context.Context, installation string) error
 	if err != nil {
 		return fmt.Errorf("set up provisioning: %w", err)
 	}
-	p.provision.Register()
-	return p.wireGauge()
+	return nil
 }
 
 // spares translates "none", which for provisioning is negative.
