@@ -14,7 +14,8 @@ import (
 // Each migration can be taken back and done again.
 func TestDownAndUpAgain(t *testing.T) {
 	t.Parallel()
-	db := stdlib.OpenDBFromPool(pgtest.New(t))
+	owner, _ := pgtest.NewPair(t)
+	db := stdlib.OpenDBFromPool(owner)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations.FS)
 	require.NoError(t, err)

@@ -88,7 +88,7 @@ func (f ListFilter) listing(p accounts.Principal) listing {
 	}
 	switch {
 	case f.State != nil:
-		add("state = $%d", *f.State)
+		l.where += " AND state = '" + string(*f.State) + "'" // one of ours; as a constant it is planned once
 	case !f.IncludeScheduled && !p.Admin:
 		l.where += " AND (state <> 'scheduled_for_deletion' OR desired = 'active')"
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/tenants"
 )
 
@@ -34,8 +35,7 @@ func (b *bundle) crowd(n int) accounts.Principal {
 				WHEN i % 10 = 3 THEN 'scheduled_for_deletion' ELSE 'active' END AS state) s,
 			(SELECT min(id) AS first FROM accounts WHERE username LIKE 'crowd%') a`, n, b.clock())
 	require.NoError(b.t, err)
-	_, err = b.pool.Exec(b.t.Context(), `VACUUM ANALYZE tenants`)
-	require.NoError(b.t, err)
+	pgtest.AsOwner(b.t, b.pool, `VACUUM ANALYZE tenants`)
 	var p accounts.Principal
 	require.NoError(b.t, b.pool.QueryRow(b.t.Context(), `SELECT id, username FROM accounts WHERE username = 'crowd5'`).Scan(&p.AccountID, &p.Username))
 	return p
@@ -72,23 +72,30 @@ func TestScale_ReadsStayFast(t *testing.T) {
 	small, large := setup(t), setup(t)
 	few, many := small.crowd(100), large.crowd(100_000)
 	for _, r := range reads {
-		was, is := quickest(t, func() error { return r.do(small, few) }), quickest(t, func() error { return r.do(large, many) })
+		took := medians(t, func() error { return r.do(small, few) }, func() error { return r.do(large, many) })
+		was, is := took[0], took[1]
 		t.Logf("%-24s of 100: %8s   of 100,000: %8s", r.name, was, is)
-		require.Less(t, is, 4*was+3*time.Millisecond, "%s: twice is the aim, and a busy machine's share", r.name)
+		require.Less(t, is, 2*was+2*time.Millisecond, "%s: twice, and a busy machine's share", r.name)
 	}
 }
 
-// quickest is the best of many, after those that fill caches.
-func quickest(t *testing.T, do func() error) time.Duration {
+// medians takes the time of each function many times, in turns, so that a busy machine slows all of them.
+func medians(t *testing.T, do ...func() error) []time.Duration {
 	t.Helper()
-	var took []time.Duration
+	took := make([][]time.Duration, len(do))
 	for range 60 {
-		start := time.Now()
-		require.NoError(t, do())
-		took = append(took, time.Since(start))
+		for i, f := range do {
+			start := time.Now()
+			require.NoError(t, f())
+			took[i] = append(took[i], time.Since(start))
+		}
 	}
-	slices.Sort(took)
-	return took[len(took)/2]
+	middle := make([]time.Duration, len(do))
+	for i := range took {
+		slices.Sort(took[i])
+		middle[i] = took[i][len(took[i])/2]
+	}
+	return middle
 }
 
 func TestScale_DueOnIndexes(t *testing.T) {
@@ -109,7 +116,7 @@ func TestScale_DueOnIndexes(t *testing.T) {
 		ids, err := due()
 		require.NoError(t, err)
 		require.Len(t, ids, 100)
-		took := quickest(t, func() error { _, err := due(); return err })
+		took := medians(t, func() error { _, err := due(); return err })[0]
 		t.Logf("%s: %s", name, took)
 		require.Less(t, took, 50*time.Millisecond)
 	}
