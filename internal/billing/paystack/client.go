@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -138,11 +139,18 @@ type envelope struct {
 	Type    looseString     `json:"type"`
 	Code    looseString     `json:"code"`
 	Data    json.RawMessage `json:"data"`
+	Meta    pageMeta        `json:"meta"`
 }
 
 // get may be repeated after anything that isn't an answer.
 func (c *Client) get(ctx context.Context, path string) (json.RawMessage, error) {
-	return c.call(ctx, http.MethodGet, path, nil, func(e *apiError) bool { return e.HTTP == http.StatusTooManyRequests || e.HTTP >= 500 || e.HTTP == 0 })
+	data, _, err := c.getPage(ctx, path)
+	return data, err
+}
+
+func (c *Client) getPage(ctx context.Context, path string) (json.RawMessage, pageMeta, error) {
+	e, err := c.call(ctx, http.MethodGet, path, nil, func(e *apiError) bool { return e.HTTP == http.StatusTooManyRequests || e.HTTP >= 500 || e.HTTP == 0 })
+	return e.Data, e.Meta, err
 }
 
 // post is repeated only when Paystack says that it did nothing because of its rate limit.
@@ -151,20 +159,21 @@ func (c *Client) post(ctx context.Context, path string, body any) (json.RawMessa
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)
 	}
-	return c.call(ctx, http.MethodPost, path, text, func(e *apiError) bool { return e.HTTP == http.StatusTooManyRequests })
+	e, err := c.call(ctx, http.MethodPost, path, text, func(e *apiError) bool { return e.HTTP == http.StatusTooManyRequests })
+	return e.Data, err
 }
 
-func (c *Client) call(ctx context.Context, method, path string, body []byte, repeatable func(*apiError) bool) (json.RawMessage, error) {
+func (c *Client) call(ctx context.Context, method, path string, body []byte, repeatable func(*apiError) bool) (envelope, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		data, failed := c.attempt(ctx, method, path, body)
+		e, failed := c.attempt(ctx, method, path, body)
 		if failed == nil {
-			return data, nil
+			return e, nil
 		}
 		pause := max(failed.RetryAfter, c.retryPause<<(attempt-1))
 		if attempt == maxAttempts || !repeatable(failed) || !wait(ctx, pause) {
-			return nil, failed
+			return envelope{}, failed
 		}
 	}
 }
@@ -184,12 +193,12 @@ func wait(ctx context.Context, pause time.Duration) bool {
 	}
 }
 
-func (c *Client) attempt(ctx context.Context, method, path string, body []byte) (json.RawMessage, *apiError) {
+func (c *Client) attempt(ctx context.Context, method, path string, body []byte) (envelope, *apiError) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, &apiError{cause: errors.New("make the request")} // the library's text quotes the URL
+		return envelope{}, &apiError{cause: errors.New("make the request")} // the library's text quotes the URL
 	}
 	req.Header.Set("Authorization", "Bearer "+c.keys[0].Reveal())
 	req.Header.Set("Accept", "application/json")
@@ -199,38 +208,42 @@ func (c *Client) attempt(ctx context.Context, method, path string, body []byte) 
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, &apiError{cause: err}
+		return envelope{}, &apiError{cause: err}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return nil, &apiError{cause: fmt.Errorf("read the answer: %w", err)}
+		return envelope{}, &apiError{cause: fmt.Errorf("read the answer: %w", err)}
 	}
 	if len(text) > maxAnswer {
-		return nil, &apiError{cause: errors.New("the answer is over 1 MB")}
+		return envelope{}, &apiError{cause: errors.New("the answer is over 1 MB")}
 	}
 	return c.read(resp, text)
 }
 
-func (c *Client) read(resp *http.Response, text []byte) (json.RawMessage, *apiError) {
+func (c *Client) read(resp *http.Response, text []byte) (envelope, *apiError) {
 	var e envelope
 	err := json.Unmarshal(text, &e)
 	ok := resp.StatusCode >= 200 && resp.StatusCode < 300
 	switch {
 	case ok && err == nil && bool(e.Status):
-		return e.Data, nil
+		return e, nil
 	case ok && err != nil:
 		// Whatever it was, the call may have worked: HTTP stays 0, "outcome unknown".
-		return nil, &apiError{cause: errors.New("the answer isn't the JSON that was expected")}
+		return envelope{}, &apiError{cause: errors.New("the answer isn't the JSON that was expected")}
 	}
-	return nil, &apiError{
+	return envelope{}, &apiError{
 		HTTP: resp.StatusCode, Code: string(e.Code), Type: string(e.Type), Message: c.redact(string(e.Message)),
 		RetryAfter: retryAfter(resp.Header, time.Now()),
 	}
 }
 
-// redact is for logs: an answer could quote the key that was sent.
+// authorizationPattern also fits codes in the middle of a text.
+var authorizationPattern = regexp.MustCompile(`AUTH_[A-Za-z0-9]+`)
+
+// redact is for logs: an answer could quote the key or the authorization that was sent.
 func (c *Client) redact(text string) string {
+	text = authorizationPattern.ReplaceAllString(text, "AUTH_[redacted]")
 	for _, key := range c.keys {
 		text = strings.ReplaceAll(text, key.Reveal(), key.String())
 	}

@@ -1,8 +1,10 @@
 package paystack
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"controlplane/internal/billing"
@@ -36,6 +38,10 @@ func (e *apiError) Is(target error) bool {
 		return e.notFound()
 	case billing.ErrDuplicateReference:
 		return e.Code == "duplicate_reference" || e.HTTP == http.StatusBadRequest && e.Message == "Duplicate Transaction Reference"
+	case billing.ErrAuthorizationUnusable:
+		return e.authorizationUnusable()
+	case billing.ErrAlreadyRefunded:
+		return e.Code == "transaction_reversed" || e.HTTP == http.StatusBadRequest && e.Message == "Transaction has been fully reversed"
 	case billing.ErrGatewayRefused:
 		return e.refused()
 	}
@@ -61,4 +67,19 @@ func (e *apiError) notFound() bool {
 		return e.Message != ""
 	}
 	return e.HTTP == http.StatusBadRequest && e.Message == "Transaction reference not found."
+}
+
+// authorizationUnusable has only the texts to go by, as no code is documented.
+func (e *apiError) authorizationUnusable() bool {
+	if e.HTTP != http.StatusBadRequest && e.HTTP != http.StatusNotFound {
+		return false
+	}
+	return strings.HasPrefix(e.Message, "Authorization code is invalid") ||
+		strings.HasPrefix(e.Message, "Email does not match Authorization code") || strings.HasPrefix(e.Message, "Authorization code not found")
+}
+
+// isNotFound is about an object that is asked for by Paystack's own id; a 404 that isn't Paystack's own has no message.
+func isNotFound(err error) bool {
+	var e *apiError
+	return errors.As(err, &e) && e.HTTP == http.StatusNotFound && e.Message != ""
 }

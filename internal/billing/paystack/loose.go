@@ -148,3 +148,28 @@ func (o looseObject) text(name string) string {
 	_ = s.UnmarshalJSON(o[name]) // never fails
 	return string(s)
 }
+
+// number returns a whole number, 0 when there is none.
+func (o looseObject) number(name string) int64 {
+	var n looseInt
+	_ = n.UnmarshalJSON(o[name]) // never fails
+	return n.value
+}
+
+func (o looseObject) yes(name string) bool {
+	var b looseBool
+	_ = b.UnmarshalJSON(o[name]) // never fails
+	return bool(b)
+}
+
+// time returns the first member that is a moment, as there are two spellings of each.
+func (o looseObject) time(names ...string) *time.Time {
+	for _, name := range names {
+		var t looseTime
+		_ = t.UnmarshalJSON(o[name]) // never fails
+		if t.at != nil {
+			return t.at
+		}
+	}
+	return nil
+}

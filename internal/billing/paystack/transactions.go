@@ -1,13 +1,16 @@
 package paystack
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"controlplane/internal/billing"
+	"controlplane/internal/secrets"
 )
 
 type initializeBody struct {
@@ -125,6 +128,10 @@ type transaction struct {
 	GatewayResponse looseString `json:"gateway_response"`
 	PaidAt          looseTime   `json:"paid_at"`
 	PaidAtCamel     looseTime   `json:"paidAt"`
+	CreatedAt       looseTime   `json:"created_at"`
+	CreatedAtCamel  looseTime   `json:"createdAt"`
+	Authorization   looseObject `json:"authorization"`
+	Customer        looseObject `json:"customer"`
 }
 
 func (t transaction) billing() billing.Transaction {
@@ -132,9 +139,24 @@ func (t transaction) billing() billing.Transaction {
 		ID: t.ID.value, Reference: string(t.Reference), Mode: string(t.Domain), Status: billing.GatewayStatus(t.Status),
 		AmountKobo: t.Amount.value, RequestedKobo: t.RequestedAmount.value, Currency: string(t.Currency), Channel: string(t.Channel),
 		GatewayResponse: string(t.GatewayResponse), PaidAt: t.PaidAt.orElse(t.PaidAtCamel),
+		CreatedAt: t.CreatedAt.orElse(t.CreatedAtCamel), Authorization: authorizationOf(t),
 	}
 	if t.Fees.set {
 		out.FeesKobo = &t.Fees.value
 	}
 	return out
+}
+
+// authorizationOf takes the e-mail from the customer, whose identity at Paystack it is.
+func authorizationOf(t transaction) billing.Authorization {
+	a := t.Authorization
+	code := a.text("authorization_code")
+	if code == "" {
+		return billing.Authorization{}
+	}
+	return billing.Authorization{
+		Code: secrets.Secret(code), Reusable: a.yes("reusable"), Email: t.Customer.text("email"), Signature: a.text("signature"),
+		Last4: a.text("last4"), Brand: strings.TrimSpace(cmp.Or(a.text("brand"), a.text("card_type"))), ExpMonth: a.text("exp_month"),
+		ExpYear: a.text("exp_year"), Bank: a.text("bank"),
+	}
 }
