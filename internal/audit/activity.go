@@ -55,7 +55,8 @@ func (e Entry) forOwner(owner int64) Entry {
 	staff := e.AccountID != owner && e.Actor != system
 	detail := map[string]any{}
 	for name, value := range e.Detail {
-		if slices.Contains(ownerDetails(), name) && !(staff && name == "reason" && !tellsReason(e.Action)) {
+		untold := staff && name == "reason" && !tellsReason(e.Action)
+		if slices.Contains(ownerDetails(), name) && !untold {
 			detail[name] = value
 		}
 	}
