@@ -82,7 +82,7 @@ type Rates struct {
 	Profile    int // changes of one's own account, per account: each tells whether a name is taken; default 20
 	Reset      int // of an Odoo admin password, per account; default 5
 	Progress   int // per address: a callback page asks once a second; default 240
-	Ready      int // per address; default 240
+	Ready      int // per address; default 600
 	Cleanup    int // per address, also with the right token; default 10
 	Tickets    int // for event streams, per account; default 60
 }
@@ -124,7 +124,7 @@ func (o Options) withDefaults() Options {
 	r.Login, r.Register, r.Refresh = cmp.Or(r.Login, 5), cmp.Or(r.Register, 10), cmp.Or(r.Refresh, 30)
 	r.Initialize, r.Confirm = cmp.Or(r.Initialize, 10), cmp.Or(r.Confirm, 30)
 	r.Profile, r.Reset, r.Progress = cmp.Or(r.Profile, 20), cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
-	r.Ready, r.Cleanup, r.Tickets = cmp.Or(r.Ready, 240), cmp.Or(r.Cleanup, 10), cmp.Or(r.Tickets, 60)
+	r.Ready, r.Cleanup, r.Tickets = cmp.Or(r.Ready, 600), cmp.Or(r.Cleanup, 10), cmp.Or(r.Tickets, 60)
 	return o
 }
 
