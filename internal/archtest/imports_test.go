@@ -25,7 +25,7 @@ type layer struct {
 
 var (
 	l0      = []string{"errs", "secrets"}
-	l3      = []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "ratelimit", "alerts"}
+	l3      = []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "ratelimit", "alerts", "ledger"}
 	l4      = append([]string{"capacity", "notices"}, l3...)
 	webSDKs = []string{"net/http", "github.com/moby/", "github.com/aws/", "github.com/caddyserver/"}
 )
@@ -44,6 +44,7 @@ func table() []layer {
 		{"tenants", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit"}, webSDKs, "the domain doesn't know how it is reached"},
 		{"capacity", []string{"errs", "postgres", "alerts", "tenants"}, webSDKs, "it adds up rows; others measure"},
 		{"notices", []string{"errs", "postgres", "accounts", "tenants"}, webSDKs, "it keeps what owners are to be told, and sends nothing"},
+		{"ledger", []string{"errs", "postgres", "accounts", "tenants"}, webSDKs, "it keeps the books, and judges nothing"},
 		{"feed", []string{"errs", "postgres", "ops", "accounts", "tenants"}, webSDKs, "it tells what happened, and doesn't know who follows"},
 		{"billing", l3, webSDKs, "the gateway is behind an interface declared here"},
 		{"provision", l4, append([]string{"github.com/jackc/pgx/v5/pgconn"}, webSDKs[1:]...), "engine and cluster are behind interfaces declared here"},

@@ -15,13 +15,21 @@ import (
 var restricted = []struct{ table, privileges string }{ //nolint:gochecknoglobals // a constant table
 	{"activity_log", "SELECT, INSERT (account_id, actor, tenant_id, action, ip, detail)"},
 	{"audit_batches", "SELECT, INSERT"},
+	{"ledger_accounts", "SELECT, INSERT (name, kind)"},
+	{"ledger_entries", "SELECT, INSERT (key, mode, at, kind, account_id, tenant_id, payment_id, memo)"},
+	{"ledger_lines", "SELECT, INSERT"},
+	{"tax_rates", "SELECT"},
+	{"invoices", "SELECT, INSERT"},
+	{"invoice_lines", "SELECT, INSERT"},
+	{"invoice_counters", "SELECT, INSERT, UPDATE"},
 	{"installation", "SELECT"},
 	{"goose_db_version", "SELECT"},
 	{"river_migration", "SELECT"},
 }
 
 // Grant gives role, which must exist, what the running platform needs on the schema that Migrate has brought up to date, and takes away
-// what it doesn't: role can change neither the schema nor the audit log. The pool's user owns the schema, and must be another role.
+// what it doesn't: role can change neither the schema nor the audit log, the books and the invoices. The pool's user owns the schema, and
+// must be another role.
 func Grant(ctx context.Context, pool *pgxpool.Pool, role string) error {
 	quoted := pgx.Identifier{role}.Sanitize()
 	statements := []string{
