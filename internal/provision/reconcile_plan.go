@@ -176,12 +176,13 @@ func (at index) mend(v TenantView, missing string) (m Mending, disruptive bool) 
 		if v.Desired == tenants.WantsSuspended {
 			return Mending{Kind: tenants.SuspendKind, Finding: "should be suspended"}, false
 		}
-		if missing == "" {
-			return at.mendActive(v, c, exists)
+		if missing != "" { // held by its first step, which makes nothing anew
+			return Mending{Kind: tenants.ResumeKind, Finding: missing}, false
 		}
+		return at.mendActive(v, c, exists)
 	case tenants.Suspended, tenants.Scheduled:
 		switch {
-		case v.Desired == tenants.WantsActive && missing == "":
+		case v.Desired == tenants.WantsActive:
 			return Mending{Kind: tenants.ResumeKind, Finding: "should be active"}, false
 		case v.Desired != tenants.WantsActive && running:
 			return Mending{Kind: tenants.StopKind, Finding: "runs and shouldn't"}, false

@@ -84,7 +84,10 @@ func (s *sim) do(m provision.Mending) {
 	switch m.Kind {
 	case tenants.ResumeKind:
 		require.Equal(s, tenants.WantsActive, v.Desired, "a %s tenant is started: %s", v.State, m.Finding)
-		require.True(s, s.hasData(*v), "a tenant without its data is started: %s", m.Finding)
+		if !s.hasData(*v) {
+			v.Held = m.Kind // by its first step, before anything is made
+			return
+		}
 		s.make(*v, true)
 		v.State, v.Misses = tenants.Active, 0
 	case tenants.SuspendKind:
@@ -308,6 +311,7 @@ func (s *sim) settled(seed uint64) {
 		case v.State == tenants.Pending || v.State == tenants.Failed || v.State == tenants.Maintenance || v.State == tenants.Sleeping:
 		case gone:
 			require.False(s, s.hasData(v), "seed %d", seed)
+			require.Equal(s, v.Desired == tenants.WantsActive, v.Held == tenants.ResumeKind, "seed %d: %s is %s", seed, v.Name, v.State)
 		case v.Desired == tenants.WantsActive:
 			require.Equal(s, tenants.Active, v.State, "seed %d: %s", seed, v.Name)
 			require.True(s, c != nil && c.Running && c.SpecHash == todaysSpec && c.MemoryMB == v.Plan.MemoryMB, "seed %d: %s", seed, v.Name)

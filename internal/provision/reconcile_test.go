@@ -12,6 +12,7 @@ import (
 
 	"controlplane/internal/alerts"
 	"controlplane/internal/ops"
+	"controlplane/internal/ops/opstest"
 	"controlplane/internal/provision"
 	"controlplane/internal/tenants"
 )
@@ -161,14 +162,21 @@ func TestReconcile_DataThatIsGoneIsNotMadeAnew(t *testing.T) {
 			database, volume := s.world.databases["odoo_acme"], s.world.volumes["odoo_acme_data"]
 			lose(s.world)
 			s.world.containers["odoo_acme"].running = false
-			for range 2 {
-				report := s.reconcile(t)
-				require.Empty(t, report.Enqueued)
-				require.Equal(t, 1, report.Missing)
-				require.Equal(t, []string{"tenant.data_missing " + s.tenant.ID.Subject()}, s.alerts(t))
-			}
+			require.Equal(t, 1, s.reconcile(t).Missing)
+			op, err := s.ops.Latest(t.Context(), s.tenant.ID.Subject())
+			require.NoError(t, err)
+			engine := opstest.Start(t, s.pool, s.ResumeWorkflow())
+			op = opstest.Wait(t, engine, op.ID, ops.Held)
+			require.Equal(t, "prepare", op.Step)
+			require.Equal(t, 1, op.Attempt)
+			require.False(t, s.world.containers["odoo_acme"].running)
+
+			report := s.reconcile(t)
+			require.Empty(t, report.Enqueued, "a person looks at it")
+			require.Equal(t, 1, report.Missing)
+			require.Equal(t, []string{"tenant.data_missing " + s.tenant.ID.Subject()}, s.alerts(t))
 			s.world.databases["odoo_acme"], s.world.volumes["odoo_acme_data"] = database, volume
-			s.begins(t, tenants.ResumeKind)
+			require.Zero(t, s.reconcile(t).Missing)
 			require.Empty(t, s.alerts(t))
 		})
 	}

@@ -73,7 +73,8 @@ func TestReconcile_ADatabaseThatIsGoneIsNotMadeAnew(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, w.restart(ctx))
 	require.NoError(t, rig.Eventually(ctx, rig.SettleTimeout, func(ctx context.Context) error {
-		return w.holds(ctx, "SELECT EXISTS (SELECT FROM alerts WHERE kind = 'tenant.data_missing' AND subject = $1 AND resolved_at IS NULL)", one.Subject)
+		return w.holds(ctx, "SELECT EXISTS (SELECT FROM alerts WHERE kind = 'tenant.data_missing' AND subject = $1 AND resolved_at IS NULL)"+
+			" AND EXISTS (SELECT FROM operations WHERE subject = $1 AND state = 'held')", one.Subject)
 	}))
 	var exists bool
 	require.NoError(t, w.cluster.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", database).Scan(&exists))
