@@ -20,6 +20,9 @@ func (s *Simulator) AdminHandler() http.Handler {
 	get("/deliveries", func() any { return s.Deliveries() })
 	get("/faults", func() any { return s.Faults() })
 	get("/journal", func() any { return s.Journal() })
+	get("/refunds", func() any { return s.Refunds() })
+	get("/disputes", func() any { return s.Disputes() })
+	get("/subscriptions", func() any { return s.subscriptions() })
 	get("/clock", func() any { return map[string]any{"now": s.now()} })
 	mux.HandleFunc("POST /transactions/{reference}/pay", adminPost(func(r *http.Request, in adminInput) error {
 		return s.Pay(r.PathValue("reference"), in.Card)
@@ -27,13 +30,14 @@ func (s *Simulator) AdminHandler() http.Handler {
 	mux.HandleFunc("POST /transactions/{reference}/status", adminPost(func(r *http.Request, in adminInput) error {
 		return s.SetStatus(r.PathValue("reference"), in.Status)
 	}))
-	mux.HandleFunc("POST /deliveries/{id}/resend", adminPost(func(r *http.Request, _ adminInput) error {
-		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-		if err != nil {
-			return errors.New("the id must be a number")
-		}
-		return s.Resend(id)
+	mux.HandleFunc("POST /transactions/{reference}/dispute", adminPost(func(r *http.Request, in adminInput) error {
+		_, err := s.OpenDispute(r.PathValue("reference"), in.Category, in.Amount)
+		return err
 	}))
+	mux.HandleFunc("POST /transactions", adminPost(func(_ *http.Request, in adminInput) error { return s.Import(in.Transactions...) }))
+	mux.HandleFunc("POST /refunds/{id}/finish", adminPost(byNumber(func(id int64, in adminInput) error { return s.FinishRefund(id, in.Status) })))
+	mux.HandleFunc("POST /disputes/{id}/decide", adminPost(byNumber(func(id int64, in adminInput) error { return s.DecideDispute(id, in.Lost) })))
+	mux.HandleFunc("POST /deliveries/{id}/resend", adminPost(byNumber(func(id int64, _ adminInput) error { return s.Resend(id) })))
 	mux.HandleFunc("POST /events", adminPost(func(_ *http.Request, in adminInput) error {
 		s.Send(in.Domain, in.Event, in.Data)
 		return nil
@@ -53,12 +57,25 @@ func (s *Simulator) AdminHandler() http.Handler {
 // adminInput is the union of all bodies.
 type adminInput struct {
 	Fault
-	Card    string   `json:"card"`
-	Status  string   `json:"status"`
-	Domain  string   `json:"domain"`
-	Event   string   `json:"event"`
-	Data    any      `json:"data"`
-	Advance Duration `json:"advance"`
+	Card         string     `json:"card"`
+	Status       string     `json:"status"`
+	Category     string     `json:"category"`
+	Lost         bool       `json:"lost"`
+	Domain       string     `json:"domain"`
+	Event        string     `json:"event"`
+	Data         any        `json:"data"`
+	Advance      Duration   `json:"advance"`
+	Transactions []Imported `json:"transactions"`
+}
+
+func byNumber(do func(id int64, in adminInput) error) func(*http.Request, adminInput) error {
+	return func(r *http.Request, in adminInput) error {
+		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+		if err != nil {
+			return errors.New("the id must be a number")
+		}
+		return do(id, in)
+	}
 }
 
 func adminPost(do func(r *http.Request, in adminInput) error) http.HandlerFunc {

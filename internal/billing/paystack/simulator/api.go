@@ -23,6 +23,38 @@ func routes() []route {
 		{"verify", http.MethodGet, "/transaction/verify/{reference}", (*Simulator).verify},
 		{"list", http.MethodGet, "/transaction", (*Simulator).list},
 		{"fetch", http.MethodGet, "/transaction/{id}", (*Simulator).fetch},
+		{"timeline", http.MethodGet, "/transaction/timeline/{id}", (*Simulator).timeline},
+		{"totals", http.MethodGet, "/transaction/totals", (*Simulator).totals},
+		{"charge", http.MethodPost, "/transaction/charge_authorization", (*Simulator).chargeAuthorization},
+		{"refund", http.MethodPost, "/refund", (*Simulator).createRefund},
+		{"refunds", http.MethodGet, "/refund", (*Simulator).listRefunds},
+		{"refund_fetch", http.MethodGet, "/refund/{id}", (*Simulator).fetchRefund},
+		{"refund_retry", http.MethodPost, "/refund/retry_with_customer_details/{id}", (*Simulator).retryRefund},
+		{"disputes", http.MethodGet, "/dispute", (*Simulator).listDisputes},
+		{"dispute_fetch", http.MethodGet, "/dispute/{id}", (*Simulator).fetchDispute},
+		{"dispute_update", http.MethodPut, "/dispute/{id}", (*Simulator).updateDispute},
+		{"dispute_transaction", http.MethodGet, "/dispute/transaction/{id}", (*Simulator).disputeOfTransaction},
+		{"dispute_upload", http.MethodGet, "/dispute/{id}/upload_url", (*Simulator).disputeUpload},
+		{"dispute_evidence", http.MethodPost, "/dispute/{id}/evidence", (*Simulator).addEvidence},
+		{"dispute_resolve", http.MethodPut, "/dispute/{id}/resolve", (*Simulator).resolveDispute},
+		{"customer_create", http.MethodPost, "/customer", (*Simulator).createCustomer},
+		{"customers", http.MethodGet, "/customer", (*Simulator).listCustomers},
+		{"customer_fetch", http.MethodGet, "/customer/{code}", (*Simulator).fetchCustomer},
+		{"customer_update", http.MethodPut, "/customer/{code}", (*Simulator).updateCustomer},
+		{"customer_risk", http.MethodPost, "/customer/set_risk_action", (*Simulator).setRiskAction},
+		{"deactivate", http.MethodPost, "/customer/authorization/deactivate", (*Simulator).deactivate},
+		{"plan_create", http.MethodPost, "/plan", (*Simulator).createPlan},
+		{"plans", http.MethodGet, "/plan", (*Simulator).listPlans},
+		{"plan_fetch", http.MethodGet, "/plan/{code}", (*Simulator).fetchPlan},
+		{"plan_update", http.MethodPut, "/plan/{code}", (*Simulator).updatePlan},
+		{"subscribe", http.MethodPost, "/subscription", (*Simulator).subscribe},
+		{"subscriptions", http.MethodGet, "/subscription", (*Simulator).listSubscriptions},
+		{"subscription_fetch", http.MethodGet, "/subscription/{code}", (*Simulator).fetchSubscription},
+		{"subscription_enable", http.MethodPost, "/subscription/enable", (*Simulator).enableSubscription},
+		{"subscription_disable", http.MethodPost, "/subscription/disable", (*Simulator).disableSubscription},
+		{"subscription_link", http.MethodGet, "/subscription/{code}/manage/link", (*Simulator).subscriptionLink},
+		{"subscription_email", http.MethodPost, "/subscription/{code}/manage/email", (*Simulator).subscriptionEmail},
+		{"balance", http.MethodGet, "/balance", (*Simulator).balance},
 	}
 }
 
@@ -30,15 +62,31 @@ func routes() []route {
 func (s *Simulator) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, rt := range routes() {
+		if rt.name == "dispute_upload" { // the mux can't tell it from dispute_transaction
+			mux.Handle(rt.method+" /dispute/{id}/{what}", only("upload_url", s.api(rt)))
+			continue
+		}
 		mux.Handle(rt.method+" "+rt.path, s.api(rt))
 	}
 	mux.Handle("GET /transaction/verify/{$}", s.api(route{name: "verify", method: http.MethodGet, handle: (*Simulator).verifyNothing}))
 	mux.HandleFunc("GET /checkout/{code}", s.showCheckout)
 	mux.HandleFunc("POST /checkout/{code}", s.postCheckout)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		failure(http.StatusNotFound, "Route not found", "not_found", "").write(w)
-	})
+	mux.HandleFunc("/", noRoute)
 	return mux
+}
+
+func noRoute(w http.ResponseWriter, _ *http.Request) {
+	failure(http.StatusNotFound, "Route not found", "not_found", "").write(w)
+}
+
+func only(what string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("what") != what {
+			noRoute(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // answer is what a handler says; the envelope is added when it is written.

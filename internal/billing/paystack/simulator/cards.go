@@ -32,8 +32,16 @@ type card struct {
 
 // challenge is a step that the customer hasn't done yet.
 type challenge struct {
-	Card  string `json:"card"`
-	Index int    `json:"index"`
+	Card     string `json:"card"`
+	Index    int    `json:"index"`
+	AuthCode string `json:"auth_code,omitempty"` // the bank holds up a charge of this saved card
+}
+
+func (ch challenge) asks(c card) (step, bool) {
+	if ch.AuthCode != "" {
+		return askBank, true
+	}
+	return c.at(ch.Index)
 }
 
 func (c card) at(index int) (step, bool) {

@@ -69,7 +69,7 @@ func (s *Simulator) writePage(w http.ResponseWriter, v view) {
 }
 
 func (s *Simulator) byAccessCode(code string) *transaction {
-	return s.state.find(func(t *transaction) bool { return t.AccessCode == code })
+	return s.state.find(func(d *store) *transaction { return d.byAccess[code] })
 }
 
 func (s *Simulator) view(t *transaction) view {
@@ -85,7 +85,7 @@ func (s *Simulator) view(t *transaction) view {
 	}
 	if t.Challenge != nil {
 		v.Card, _ = findCard(t.Challenge.Card)
-		v.Step, _ = v.Card.at(t.Challenge.Index)
+		v.Step, _ = t.Challenge.asks(v.Card)
 	}
 	return v
 }
@@ -153,7 +153,9 @@ func (s *Simulator) checkoutStep(r *http.Request) (string, bool) {
 		}
 		return here, false
 	case "card":
-		s.chooseCard(t, r.PostForm.Get("card"))
+		if t.Challenge == nil || t.Challenge.AuthCode == "" { // a held up charge is of one card
+			s.chooseCard(t, r.PostForm.Get("card"))
+		}
 	case "answer":
 		s.answerStep(t, r.PostForm.Get("value"))
 	}
@@ -196,7 +198,7 @@ func (s *Simulator) answerStep(t *transaction, value string) {
 		return
 	}
 	c, _ := findCard(t.Challenge.Card)
-	asked, _ := c.at(t.Challenge.Index)
+	asked, _ := t.Challenge.asks(c)
 	value = strings.TrimSpace(value)
 	switch {
 	case asked == askPIN && value != c.PIN:
@@ -206,7 +208,9 @@ func (s *Simulator) answerStep(t *transaction, value string) {
 	case asked == askPhone && len(value) < 7:
 		// asked again
 	case asked == askBank && value != "approve":
-		s.decline(t, "3DS authentication failed", false)
+		s.decline(t, "3DS authentication failed", t.Challenge.AuthCode != "")
+	case t.Challenge.AuthCode != "":
+		s.settle(t, c, t.Challenge.AuthCode, "Approved")
 	default:
 		s.advance(t, c, t.Challenge.Index+1)
 	}

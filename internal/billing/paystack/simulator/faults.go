@@ -21,11 +21,20 @@ const (
 	APISlow        FaultKind = "api_slow"    // answers after Delay
 	APIMalformed   FaultKind = "api_malformed"
 	APIHTML        FaultKind = "api_html"    // an HTML page with status 200
+	APIDrop        FaultKind = "api_drop"    // the connection is closed without an answer
 	LooseTypes     FaultKind = "loose_types" // numbers as strings, "" and 0 for objects; Route may be "webhook"
 
 	PayOnInitialize FaultKind = "pay_on_initialize" // paid, and the webhook delivered, before initialize answers
 	CustomerFees    FaultKind = "customer_fees"     // the customer pays the fees too: amount is over requested_amount
 	PartialDebit    FaultKind = "partial_debit"     // only Amount is taken
+
+	ChargeDecline        FaultKind = "charge_decline"        // a saved card is declined, with Reason
+	ChargePaused         FaultKind = "charge_paused"         // the bank wants the customer to approve a saved card's charge
+	ChargePending        FaultKind = "charge_pending"        // a saved card's charge is decided after Delay only
+	AuthorizationRotates FaultKind = "authorization_rotates" // a saved card's charge mints a new code
+	RefundFails          FaultKind = "refund_fails"
+	RefundNeedsAttention FaultKind = "refund_needs_attention"
+	RefundStuck          FaultKind = "refund_stuck" // stays pending until FinishRefund
 
 	WebhookDrop           FaultKind = "webhook_drop"
 	WebhookDelay          FaultKind = "webhook_delay"     // by Delay
@@ -40,11 +49,18 @@ const (
 // Fault is a switch that is on.
 type Fault struct {
 	Kind   FaultKind `json:"kind"`
-	Route  string    `json:"route,omitempty"` // "initialize", "verify", "fetch", "list"; "" means every one
-	Times  int       `json:"times,omitempty"` // how often it strikes; 0: until cleared
+	Route  string    `json:"route,omitempty"`  // a name of routes(), as "initialize" or "charge"; "" means every one
+	Email  string    `json:"email,omitempty"`  // of the customer, for faults of a payment; "" means everybody
+	Times  int       `json:"times,omitempty"`  // how often it strikes; 0: until cleared
+	OneIn  int       `json:"one_in,omitempty"` // it strikes at random, once in so many; 0 and 1: always
 	Delay  Duration  `json:"delay,omitempty"`
 	Amount int64     `json:"amount,omitempty"`
 	Before bool      `json:"before,omitempty"`
+	Reason string    `json:"reason,omitempty"` // the bank's answer, default "Insufficient Funds"
+}
+
+func (f Fault) concerns(kind FaultKind, route, email string) bool {
+	return f.Kind == kind && (f.Route == "" || route == "" || f.Route == route) && (f.Email == "" || f.Email == email)
 }
 
 // Duration is written as "3m0s" in JSON.
@@ -61,11 +77,12 @@ func (d *Duration) UnmarshalText(text []byte) error {
 }
 
 func apiFaults() []FaultKind {
-	return []FaultKind{APIError500, APIError502, APITimeout, APIRateLimited, APISlow, APIMalformed, APIHTML}
+	return []FaultKind{APIError500, APIError502, APITimeout, APIRateLimited, APISlow, APIMalformed, APIHTML, APIDrop}
 }
 
 func allFaults() []FaultKind {
-	return append(apiFaults(), LooseTypes, PayOnInitialize, CustomerFees, PartialDebit, WebhookDrop, WebhookDelay, WebhookDuplicate,
+	return append(apiFaults(), LooseTypes, PayOnInitialize, CustomerFees, PartialDebit, ChargeDecline, ChargePaused, ChargePending,
+		AuthorizationRotates, RefundFails, RefundNeedsAttention, RefundStuck, WebhookDrop, WebhookDelay, WebhookDuplicate,
 		WebhookReorder, WebhookBadSignature, WebhookOtherKey, WebhookTamper, WebhookBeforeRedirect)
 }
 
@@ -105,10 +122,15 @@ func (s *Simulator) take(kind FaultKind, route string) *Fault {
 	return s.takeLocked(kind, route)
 }
 
-// takeLocked returns the first switch of a kind that concerns the route, and counts that it struck.
-func (s *Simulator) takeLocked(kind FaultKind, route string) *Fault {
+func (s *Simulator) takeLocked(kind FaultKind, route string) *Fault { return s.strike(kind, route, "") }
+
+// takeFor is takeLocked for what happens to a customer's payment.
+func (s *Simulator) takeFor(kind FaultKind, email string) *Fault { return s.strike(kind, "", email) }
+
+// strike returns the first switch of a kind that concerns the route and the customer, and counts that it struck.
+func (s *Simulator) strike(kind FaultKind, route, email string) *Fault {
 	for i, f := range s.faults {
-		if f.Kind != kind || f.Route != "" && route != "" && f.Route != route {
+		if !f.concerns(kind, route, email) || f.OneIn > 1 && s.chance.IntN(f.OneIn) != 0 {
 			continue
 		}
 		struck := *f
@@ -150,12 +172,16 @@ func (s *Simulator) breakAnswer(w http.ResponseWriter, r *http.Request, f Fault,
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(`{"status":true,"message":"Verification succ`))
 	case APIRateLimited:
-		w.Header().Set("X-Ratelimit-Reset", strconv.Itoa(max(1, int(time.Duration(f.Delay).Seconds()))))
+		if f.Delay >= 0 { // below: it doesn't say when
+			w.Header().Set("X-Ratelimit-Reset", strconv.Itoa(max(1, int(time.Duration(f.Delay).Seconds()))))
+		}
 		failure(http.StatusTooManyRequests, "Too many requests", "rate_limited", "").write(w)
 	case APISlow:
 		if pause(r, time.Duration(f.Delay)) {
 			a.write(w)
 		}
+	case APIDrop:
+		panic(http.ErrAbortHandler)
 	default: // APITimeout
 		pause(r, time.Minute)
 		panic(http.ErrAbortHandler)

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,14 +14,14 @@ const defaultPerPage = 50
 // list knows both ways of paging: page and perPage, and cursors.
 func (s *Simulator) list(d *store, _ string, r *http.Request) answer {
 	q := r.URL.Query()
-	found := matching(d, q)
-	slices.Reverse(found) // newest first
 	perPage := positive(q.Get("perPage"), positive(q.Get("per_page"), defaultPerPage))
 	var page []*transaction
 	a := success("Transactions retrieved", nil)
 	if q.Get("use_cursor") == "true" {
-		page, a.meta = cursorPage(found, q, perPage)
+		page, a.meta = cursorPage(d, q, perPage)
 	} else {
+		found := slices.DeleteFunc(slices.Clone(d.Transactions), func(t *transaction) bool { return !matches(d, t, q) })
+		slices.Reverse(found) // newest first
 		page, a.meta = offsetPage(found, positive(q.Get("page"), 1), perPage)
 	}
 	loose := s.takeLocked(LooseTypes, "list") != nil
@@ -40,22 +41,17 @@ func positive(text string, otherwise int) int {
 	return min(n, 1000)
 }
 
-func matching(d *store, q url.Values) []*transaction {
+func matches(d *store, t *transaction, q url.Values) bool {
+	return (q.Get("status") == "" || q.Get("status") == t.Status) &&
+		(q.Get("amount") == "" || q.Get("amount") == strconv.FormatInt(t.Amount, 10)) &&
+		(q.Get("channel") == "" || q.Get("channel") == t.Channel) &&
+		numeric(q.Get("customer"), d.Customers[t.Email].ID) &&
+		within(t.CreatedAt, q)
+}
+
+func within(at time.Time, q url.Values) bool {
 	from, to := parseTime(q.Get("from")), parseTime(q.Get("to"))
-	var found []*transaction
-	for _, t := range d.Transactions {
-		switch {
-		case q.Get("status") != "" && q.Get("status") != t.Status,
-			q.Get("amount") != "" && q.Get("amount") != strconv.FormatInt(t.Amount, 10),
-			q.Get("channel") != "" && q.Get("channel") != t.Channel,
-			q.Get("customer") != "" && q.Get("customer") != strconv.FormatInt(d.Customers[t.Email].ID, 10), // a CUS_ code finds nothing
-			!from.IsZero() && t.CreatedAt.Before(from),
-			!to.IsZero() && t.CreatedAt.After(to):
-			continue
-		}
-		found = append(found, t)
-	}
-	return found
+	return (from.IsZero() || !at.Before(from)) && (to.IsZero() || !at.After(to))
 }
 
 func parseTime(text string) time.Time {
@@ -68,26 +64,32 @@ func parseTime(text string) time.Time {
 }
 
 func offsetPage(found []*transaction, page, perPage int) ([]*transaction, any) {
-	start := min((page-1)*perPage, len(found))
 	var volume int64
 	for _, t := range found {
 		volume += t.Amount
 	}
-	return found[start:min(start+perPage, len(found))], map[string]any{
-		"total": len(found), "total_volume": volume, "skipped": start, "perPage": perPage, "page": page,
-		"pageCount": (len(found) + perPage - 1) / perPage,
-	}
+	part, meta := pageOf(found, page, perPage)
+	meta["total_volume"] = volume
+	return part, meta
 }
 
-// cursorPage uses the id of the last transaction as the cursor.
-func cursorPage(found []*transaction, q url.Values, perPage int) ([]*transaction, any) {
+// cursorPage uses the id of the last transaction as the cursor, and looks no further than it must: lists are long.
+func cursorPage(d *store, q url.Values, perPage int) ([]*transaction, any) {
+	end := len(d.Transactions)
 	if after, err := strconv.ParseInt(q.Get("next"), 36, 64); err == nil {
-		found = slices.DeleteFunc(found, func(t *transaction) bool { return t.ID >= after })
+		end, _ = slices.BinarySearchFunc(d.Transactions, after, func(t *transaction, id int64) int { return cmp.Compare(t.ID, id) })
 	}
 	meta := map[string]any{"next": nil, "previous": nil, "perPage": perPage}
-	if len(found) > perPage {
-		found = found[:perPage]
-		meta["next"] = strconv.FormatInt(found[perPage-1].ID, 36)
+	var found []*transaction
+	for i := end - 1; i >= 0; i-- {
+		if !matches(d, d.Transactions[i], q) {
+			continue
+		}
+		if len(found) == perPage {
+			meta["next"] = strconv.FormatInt(found[perPage-1].ID, 36)
+			break
+		}
+		found = append(found, d.Transactions[i])
 	}
 	return found, meta
 }

@@ -79,12 +79,15 @@ func (s *Simulator) render(d *store, t *transaction, loose bool) object {
 		ID: t.ID, Domain: t.Domain, Status: t.Status, Reference: t.Reference, Amount: t.Amount, Message: orNull(t.Message),
 		GatewayResponse: t.GatewayResponse, PaidAt: stamp(t.PaidAt), PaidAtCamel: stamp(t.PaidAt), CreatedAt: *stamp(&t.CreatedAt),
 		CreatedAtCamel: *stamp(&t.CreatedAt), TransactionDate: *stamp(&t.CreatedAt), Channel: orNull(t.Channel), Currency: t.Currency,
-		IPAddress: nil, Metadata: "", Log: t.log(), Fees: t.Fees, Authorization: s.authorization(t),
-		Customer: customerObject{ID: c.ID, Email: c.Email, CustomerCode: c.Code, RiskAction: "default"},
+		IPAddress: nil, Metadata: "", Log: t.log(), Fees: t.Fees, Authorization: t.authorization(),
+		Customer: c.render(),
 		Split:    empty(), RequestedAmount: t.Requested, PlanObject: empty(), Subaccount: empty(),
 	}
 	if t.Metadata != nil {
 		o.Metadata = t.Metadata
+	}
+	if p := d.plan(t.PlanCode); p != nil {
+		o.Plan, o.PlanObject = p.Code, encode(p.brief())
 	}
 	if loose {
 		o.ID, o.Amount, o.RequestedAmount = strconv.FormatInt(t.ID, 10), strconv.FormatInt(t.Amount, 10), strconv.FormatInt(t.Requested, 10)
@@ -100,7 +103,7 @@ func (s *Simulator) render(d *store, t *transaction, loose bool) object {
 func (s *Simulator) eventData(t *transaction) any {
 	o := s.render(s.state.domain(t.Domain), t, s.takeLocked(LooseTypes, "webhook") != nil)
 	o.Log, o.GatewayResponse = nil, "Approved"
-	o.Plan = empty()
+	o.Plan = o.PlanObject
 	o.Source = map[string]any{"type": "api", "source": "merchant_api", "entry_point": "transaction_initialize", "identifier": nil}
 	return o
 }
@@ -134,13 +137,17 @@ func (t *transaction) log() any {
 	}
 }
 
-func (s *Simulator) authorization(t *transaction) any {
+func (t *transaction) authorization() any {
 	c, ok := findCard(t.Card)
 	if t.AuthCode == "" || !ok {
 		return empty()
 	}
+	return authorizationOf(t.AuthCode, c)
+}
+
+func authorizationOf(code string, c card) authorizationObject {
 	return authorizationObject{
-		AuthorizationCode: t.AuthCode, Bin: c.Number[:6], Last4: c.Number[len(c.Number)-4:], ExpMonth: "12", ExpYear: "2030", Channel: "card",
+		AuthorizationCode: code, Bin: c.Number[:6], Last4: c.Number[len(c.Number)-4:], ExpMonth: "12", ExpYear: "2030", Channel: "card",
 		CardType: c.Brand + " ", Bank: "TEST BANK", CountryCode: "NG", Brand: c.Brand, Reusable: c.Reusable,
 		Signature: "SIG_" + cardSignature(c.Number),
 	}

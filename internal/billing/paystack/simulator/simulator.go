@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -26,9 +27,17 @@ type Options struct {
 	Clock          *Clock           // nil: the real time
 	Seed           uint64           // ids and codes are the same for the same seed and the same calls
 	FeeBasisPoints int64            // of every payment, default 150 (1.5 %)
-	WebhookTimeout time.Duration    // default 30 s
-	StateFile      string           // "": everything is forgotten at the end
-	Log            *slog.Logger     // nil: silent
+	RefundStep     time.Duration    // from pending to processing, and on to the end; default 1 min
+	RemindEvery    time.Duration    // of charge.dispute.remind, default 4 h
+
+	// What the documentation leaves open:
+	PartlyRefunded     string // a transaction's status after a part was refunded, default "success"
+	RefundEventIDs     bool   // whether refund events carry the refund's id
+	SubscribeDebitsNow bool   // whether a subscription without start_date charges at once
+
+	WebhookTimeout time.Duration // default 30 s
+	StateFile      string        // "": everything is forgotten at the end
+	Log            *slog.Logger  // nil: silent
 }
 
 // Simulator is a Paystack of its own. Close it at the end.
@@ -43,6 +52,7 @@ type Simulator struct {
 	mu       sync.Mutex
 	changed  *sync.Cond // of inFlight and the queue
 	state    state
+	chance   *rand.Rand
 	faults   []*Fault
 	journal  []Entry
 	inFlight int
@@ -55,6 +65,9 @@ func New(opts Options) (*Simulator, error) {
 	}
 	opts.BusinessName = cmp.Or(opts.BusinessName, "Odoo hosting")
 	opts.FeeBasisPoints = cmp.Or(opts.FeeBasisPoints, 150)
+	opts.RefundStep = cmp.Or(opts.RefundStep, time.Minute)
+	opts.RemindEvery = cmp.Or(opts.RemindEvery, 4*time.Hour)
+	opts.PartlyRefunded = cmp.Or(opts.PartlyRefunded, "success")
 	opts.WebhookTimeout = cmp.Or(opts.WebhookTimeout, 30*time.Second)
 	opts.PublicURL = strings.TrimRight(opts.PublicURL, "/")
 	if opts.Clock == nil {
@@ -70,6 +83,7 @@ func New(opts Options) (*Simulator, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Simulator{
 		opts: opts, clock: opts.Clock, state: st, wake: make(chan struct{}, 1), cancel: cancel,
+		chance: rand.New(rand.NewPCG(opts.Seed, firstID)), //nolint:gosec // repeatable on purpose
 		client: &http.Client{
 			Timeout:       opts.WebhookTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // POSTs aren't sent again after one
@@ -116,8 +130,22 @@ func (s *Simulator) SetWebhookURL(url string) {
 	s.opts.WebhookURL = url
 }
 
-// Advance moves the simulator's clock, upon which whatever has become due is delivered.
+// Advance moves the simulator's clock from one thing that is due to the next, so that each happens at its own time, and delivers
+// the events in the background.
 func (s *Simulator) Advance(d time.Duration) {
+	for {
+		next := s.nextTimer()
+		if next == nil {
+			break
+		}
+		pause := max(0, next.Sub(s.clock.Now()))
+		if pause > d {
+			break
+		}
+		s.clock.Advance(pause)
+		d -= pause
+		s.runDue()
+	}
 	s.clock.Advance(d)
 	s.kick()
 }

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,20 +23,22 @@ type state struct {
 	Counter    uint64            `json:"counter"`
 	Domains    map[string]*store `json:"domains"`
 	Deliveries []*Delivery       `json:"deliveries"`
+	Timers     []timer           `json:"timers,omitempty"` // by time
 }
 
 // store is one integration in one mode.
 type store struct {
-	Transactions []*transaction       `json:"transactions"` // in the order they were made
-	Customers    map[string]*customer `json:"customers"`    // by e-mail, which is the identity at Paystack
+	Transactions   []*transaction       `json:"transactions"` // in the order they were made, as all lists are
+	Customers      map[string]*customer `json:"customers"`    // by e-mail, which is the identity at Paystack
+	Authorizations []*authorization     `json:"authorizations,omitempty"`
+	Refunds        []*refund            `json:"refunds,omitempty"`
+	Disputes       []*dispute           `json:"disputes,omitempty"`
+	Plans          []*plan              `json:"plans,omitempty"`
+	Subscriptions  []*subscription      `json:"subscriptions,omitempty"`
 
 	byReference map[string]*transaction
-}
-
-type customer struct {
-	ID    int64  `json:"id"`
-	Code  string `json:"code"`
-	Email string `json:"email"`
+	byAccess    map[string]*transaction
+	byAuthCode  map[string]*authorization
 }
 
 type transaction struct {
@@ -63,7 +67,12 @@ type transaction struct {
 	Attempts        int             `json:"attempts"`
 	Errors          int             `json:"errors"`
 	History         []historyEntry  `json:"history,omitempty"`
+	SavedCode       string          `json:"saved_code,omitempty"` // AUTH_…, that is charged
+	PlanCode        string          `json:"plan_code,omitempty"`  // PLN_…, of a subscription's payments
+	Lost            bool            `json:"lost,omitempty"`       // to a dispute
 }
+
+func (t *transaction) identity() int64 { return t.ID }
 
 type historyEntry struct {
 	Type    string `json:"type"`
@@ -84,33 +93,59 @@ func (st *state) domain(name string) *store {
 		d.Customers = map[string]*customer{}
 	}
 	if d.byReference == nil {
-		d.byReference = map[string]*transaction{}
-		for _, t := range d.Transactions {
-			d.byReference[t.Reference] = t
-		}
+		d.index()
 	}
 	return d
 }
 
-func (d *store) byID(id int64) *transaction {
+func (d *store) index() {
+	d.byReference, d.byAccess, d.byAuthCode = map[string]*transaction{}, map[string]*transaction{}, map[string]*authorization{}
+	for _, a := range d.Authorizations {
+		d.byAuthCode[a.Code] = a
+	}
 	for _, t := range d.Transactions {
-		if t.ID == id {
+		d.byReference[t.Reference], d.byAccess[t.AccessCode] = t, t
+		if t.AuthCode != "" && d.byAuthCode[t.AuthCode] == nil { // saved before authorizations were
+			a := &authorization{Code: t.AuthCode, Email: t.Email, Card: t.Card, Active: true, CreatedAt: t.CreatedAt}
+			d.Authorizations = append(d.Authorizations, a)
+			d.byAuthCode[a.Code] = a
+		}
+	}
+}
+
+func (d *store) add(t *transaction) {
+	d.Transactions = append(d.Transactions, t)
+	d.byReference[t.Reference], d.byAccess[t.AccessCode] = t, t
+}
+
+// byID relies on ids growing in the order of the list.
+func byID[T interface{ identity() int64 }](list []T, id int64) (T, bool) {
+	i, found := slices.BinarySearchFunc(list, id, func(v T, id int64) int { return cmp.Compare(v.identity(), id) })
+	if !found {
+		var none T
+		return none, false
+	}
+	return list[i], true
+}
+
+// find looks through both modes, for the checkout page and the admin API.
+func (st *state) find(in func(*store) *transaction) *transaction {
+	for _, name := range modes() {
+		if t := in(st.domain(name)); t != nil {
 			return t
 		}
 	}
 	return nil
 }
 
-// find looks through all modes, for the checkout page and the admin API.
-func (st *state) find(match func(*transaction) bool) *transaction {
-	for name := range st.Domains {
-		for _, t := range st.domain(name).Transactions {
-			if match(t) {
-				return t
-			}
-		}
+func modes() []string { return []string{"test", "live"} }
+
+func (s *Simulator) findReference(reference string) (*transaction, error) {
+	t := s.state.find(func(d *store) *transaction { return d.byReference[reference] })
+	if t == nil {
+		return nil, fmt.Errorf("no transaction %q", reference)
 	}
-	return nil
+	return t, nil
 }
 
 // nextID counts over everything, so that no two objects share an id.
@@ -127,15 +162,6 @@ func (s *Simulator) code(n int) string {
 	binary.BigEndian.PutUint64(seed[8:], s.state.Counter)
 	sum := sha256.Sum256(seed[:])
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))[:n]
-}
-
-func (s *Simulator) customerOf(d *store, email string) *customer {
-	c := d.Customers[email]
-	if c == nil {
-		c = &customer{ID: s.nextID(), Code: "CUS_" + s.code(15), Email: email}
-		d.Customers[email] = c
-	}
-	return c
 }
 
 func loadState(path string) (state, error) {

@@ -1,8 +1,8 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/mail"
 	"net/url"
@@ -24,40 +24,59 @@ func (s *Simulator) initialize(d *store, domain string, r *http.Request) answer 
 	if !ok {
 		return failure(http.StatusBadRequest, "Invalid request body", "invalid_params", "Send a JSON object")
 	}
-	t := &transaction{
-		Domain: domain, Status: "abandoned", CreatedAt: s.now(), Label: text(in["label"]), Email: text(in["email"]),
-		Currency: text(in["currency"]), Reference: text(in["reference"]), CallbackURL: text(in["callback_url"]),
-		GatewayResponse: "The transaction was not completed",
-	}
-	if t.Currency == "" {
-		t.Currency = "NGN"
-	}
-	if bad := checkInitialize(t, in["amount"]); bad != nil {
+	p, bad := planOf(d, in["plan"])
+	if bad != nil {
 		return *bad
 	}
-	if t.Reference == "" {
-		t.Reference = s.code(10)
+	if p != nil { // it overrides what else was said
+		in["amount"], in["currency"] = encode(p.Amount), encode(p.Currency)
 	}
-	if d.byReference[t.Reference] != nil {
-		return failure(http.StatusBadRequest, "Duplicate Transaction Reference", "duplicate_reference",
-			"Try and create the Transaction or Charge with a new reference")
+	t, bad := s.newTransaction(d, domain, in)
+	if bad != nil {
+		return *bad
 	}
-	t.Metadata = metadata(in["metadata"])
-	t.CancelURL = cancelAction(t.Metadata)
-	t.ID, t.AccessCode = s.nextID(), s.code(15)
-	s.customerOf(d, t.Email)
-	d.Transactions = append(d.Transactions, t)
-	d.byReference[t.Reference] = t
+	t.Label, t.CallbackURL, t.CancelURL = text(in["label"]), text(in["callback_url"]), cancelAction(t.Metadata)
+	if p != nil {
+		t.PlanCode = p.Code
+	}
+	s.open(d, t)
 	return success("Authorization URL created", map[string]any{
 		"authorization_url": s.publicURL(r) + "/checkout/" + t.AccessCode, "access_code": t.AccessCode, "reference": t.Reference,
 	})
 }
 
+// newTransaction refuses what Paystack refuses; nothing is made yet.
+func (s *Simulator) newTransaction(d *store, domain string, in map[string]json.RawMessage) (*transaction, *answer) {
+	t := &transaction{
+		Domain: domain, Status: "abandoned", CreatedAt: s.now(), Email: text(in["email"]), Currency: cmp.Or(text(in["currency"]), "NGN"),
+		Reference: text(in["reference"]), GatewayResponse: "The transaction was not completed", Metadata: metadata(in["metadata"]),
+	}
+	if bad := checkTransaction(t, in["amount"]); bad != nil {
+		return nil, bad
+	}
+	if t.Reference == "" {
+		t.Reference = s.code(10)
+	}
+	if d.byReference[t.Reference] != nil {
+		a := failure(http.StatusBadRequest, "Duplicate Transaction Reference", "duplicate_reference",
+			"Try and create the Transaction or Charge with a new reference")
+		return nil, &a
+	}
+	return t, nil
+}
+
+// open gives a checked transaction its ids and a place.
+func (s *Simulator) open(d *store, t *transaction) {
+	t.ID, t.AccessCode = s.nextID(), s.code(15)
+	s.customerOf(d, t.Email)
+	d.add(t)
+}
+
 // referencePattern has "_" too: undocumented, and seen accepted.
 var referencePattern = regexp.MustCompile(`^[A-Za-z0-9._=-]*$`)
 
-// checkInitialize refuses what Paystack refuses, and sets the amount.
-func checkInitialize(t *transaction, amount json.RawMessage) *answer {
+// checkTransaction also sets the amount.
+func checkTransaction(t *transaction, amount json.RawMessage) *answer {
 	refuse := func(message, code string) *answer {
 		a := failure(http.StatusBadRequest, message, code, "Provide all required params")
 		return &a
@@ -168,84 +187,9 @@ func (s *Simulator) fetch(d *store, _ string, r *http.Request) answer {
 	if err != nil {
 		return failure(http.StatusBadRequest, "Transaction ID should be numeric.", "invalid_params", "")
 	}
-	t := d.byID(id)
-	if t == nil {
+	t, ok := byID(d.Transactions, id)
+	if !ok {
 		return failure(http.StatusNotFound, "Transaction not found", "transaction_not_found", "")
 	}
 	return success("Transaction retrieved", s.render(d, t, s.takeLocked(LooseTypes, "fetch") != nil))
-}
-
-// pay settles a transaction and queues its event. The caller holds mu.
-func (s *Simulator) pay(t *transaction, c card) {
-	now := s.now()
-	t.Status, t.GatewayResponse, t.Message, t.Channel = "success", "Successful", "", "card"
-	t.PaidAt, t.Card, t.Challenge = &now, c.Number, nil
-	t.AuthCode = "AUTH_" + s.code(10)
-	t.Attempts++
-	fees := t.Requested * s.opts.FeeBasisPoints / 10_000
-	t.Fees = &fees
-	if s.takeLocked(CustomerFees, "") != nil {
-		t.Amount = t.Requested + fees
-	}
-	if f := s.takeLocked(PartialDebit, ""); f != nil {
-		t.Amount = f.Amount
-	}
-	s.remember(t, "success", "Successfully paid with card")
-	s.noteLocked("paid", map[string]any{"reference": t.Reference, "amount": t.Amount, "domain": t.Domain})
-	s.enqueue(t.Domain, "charge.success", s.eventData(t))
-}
-
-// decline ends an attempt. The first one leaves the transaction open, as the customer may try another card.
-func (s *Simulator) decline(t *transaction, reason string, final bool) {
-	t.Attempts++
-	t.Errors++
-	t.Challenge = nil
-	t.GatewayResponse = reason
-	t.Status = "abandoned"
-	if final || t.Errors > 1 {
-		t.Status = "failed"
-	}
-	s.remember(t, "error", "Error: "+reason)
-	s.noteLocked("declined", map[string]any{"reference": t.Reference, "reason": reason, "status": t.Status})
-}
-
-func (s *Simulator) remember(t *transaction, kind, message string) {
-	seconds := int64(s.now().Sub(t.CreatedAt).Seconds())
-	t.History = append(t.History, historyEntry{Type: kind, Message: message, Time: seconds})
-}
-
-// Pay pays a transaction as the checkout page does, with a test card's number ("": one that always works).
-func (s *Simulator) Pay(reference, number string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer s.save()
-	t := s.state.find(func(t *transaction) bool { return t.Reference == reference })
-	if t == nil {
-		return fmt.Errorf("no transaction %q", reference)
-	}
-	c, ok := findCard(number)
-	switch {
-	case t.Status == "success" || t.Status == "reversed":
-		return fmt.Errorf("transaction %q is %s already", reference, t.Status)
-	case !ok:
-		return fmt.Errorf("no test card %q", number)
-	case c.Declined != "":
-		s.decline(t, c.Declined, false)
-	default:
-		s.pay(t, c)
-	}
-	return nil
-}
-
-// SetStatus makes a transaction any status, without an event, as refunds and disputes do.
-func (s *Simulator) SetStatus(reference, status string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer s.save()
-	t := s.state.find(func(t *transaction) bool { return t.Reference == reference })
-	if t == nil {
-		return fmt.Errorf("no transaction %q", reference)
-	}
-	t.Status = status
-	return nil
 }

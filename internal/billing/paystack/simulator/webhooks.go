@@ -108,7 +108,11 @@ func (s *Simulator) deliverLoop(ctx context.Context) {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
 	for {
+		s.runDue()
 		due, next := s.takeDue()
+		if timer := s.nextTimer(); timer != nil && (next == nil || timer.Before(*next)) {
+			next = timer
+		}
 		for _, d := range due {
 			s.done.Go(func() { s.deliver(ctx, d) })
 		}
@@ -240,7 +244,7 @@ func (s *Simulator) busy() bool {
 			return true
 		}
 	}
-	return s.inFlight > 0
+	return s.inFlight > 0 || len(s.state.Timers) > 0 && !s.state.Timers[0].At.After(now)
 }
 
 // Resend delivers an event once more, as the dashboard does.
