@@ -72,6 +72,7 @@ type EngineObjects struct {
 	Containers []ContainerObject
 	Networks   []NetworkObject
 	Volumes    []Object
+	Cores      int // of the host; a container has no more of them than there are, whatever its plan says
 }
 
 // ClusterObject is the database and the role of one name.

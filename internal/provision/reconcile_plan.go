@@ -113,10 +113,11 @@ type index struct {
 	volumes    map[string]Object
 	cluster    map[string]ClusterObject
 	noCluster  bool
+	cores      int // 0: not known
 }
 
 func indexOf(w Worlds) index {
-	at := index{map[string]ContainerObject{}, map[string]NetworkObject{}, map[string]Object{}, map[string]ClusterObject{}, w.NoCluster}
+	at := index{map[string]ContainerObject{}, map[string]NetworkObject{}, map[string]Object{}, map[string]ClusterObject{}, w.NoCluster, w.Engine.Cores}
 	for _, c := range w.Engine.Containers {
 		at.containers[c.Owner+" "+c.Name] = c
 	}
@@ -135,6 +136,14 @@ func indexOf(w Worlds) index {
 func (at index) container(v TenantView) (ContainerObject, bool) {
 	c, ok := at.containers[v.ID.Subject()+" "+containerName(v.tenant())]
 	return c, ok
+}
+
+// cpu is what a container of the plan can have on this host.
+func (at index) cpu(p tenants.Plan) int {
+	if at.cores == 0 {
+		return p.CPUMilli
+	}
+	return min(p.CPUMilli, at.cores*1000)
 }
 
 // hasData reports whether a tenant in the state has a database and a filestore, and keeps them.
@@ -215,7 +224,7 @@ func (at index) mendActive(v TenantView, c ContainerObject, exists bool) (m Mend
 		m := resume("Odoo hasn't answered %d times", v.Misses)
 		m.Restart = true
 		return m, true
-	case c.MemoryMB != v.Plan.MemoryMB || c.CPUMilli != v.Plan.CPUMilli || c.PIDs != v.Plan.PIDs:
+	case c.MemoryMB != v.Plan.MemoryMB || c.CPUMilli != at.cpu(v.Plan) || c.PIDs != v.Plan.PIDs:
 		return Mending{Kind: tenants.ResizeKind, Finding: "limits of the container differ from the plan's"}, false
 	case !at.noCluster && d.Role && d.ConnectionLimit < v.Plan.DBConnections: // a higher one is what its Odoo began with
 		return Mending{Kind: tenants.ResizeKind, Finding: "connection limit is below the plan's"}, false

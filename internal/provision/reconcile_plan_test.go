@@ -86,3 +86,21 @@ func TestPlan_AServerThatCannotBeAskedMeansNothingIsMissing(t *testing.T) {
 	require.Empty(t, plan.Missing)
 	require.Empty(t, plan.Mend)
 }
+
+// A plan with more cores than the host has isn't mended for ever.
+func TestPlan_KnowsSmallHosts(t *testing.T) {
+	t.Parallel()
+	s := &sim{T: t}
+	v := provision.TenantView{
+		ID: 1, Name: "acme", DBName: "odoo_acme", State: tenants.Active, Desired: tenants.WantsActive, Spec: todaysSpec,
+		Plan: tenants.Plan{MemoryMB: 8192, CPUMilli: 4000, PIDs: 500},
+	}
+	s.make(v, true)
+	s.Tenants = append(s.Tenants, v)
+	s.container(v.ID).CPUMilli = 2000
+	require.Len(t, provision.MakePlan(s.Worlds).Mend, 1)
+	s.Engine.Cores = 2
+	require.Empty(t, provision.MakePlan(s.Worlds).Mend)
+	s.Engine.Cores = 3
+	require.Len(t, provision.MakePlan(s.Worlds).Mend, 1, "the host has grown")
+}

@@ -20,7 +20,8 @@ type Runtime interface {
 	RemoveNetwork(ctx context.Context, name string) error
 
 	// EnsureContainer creates the container and its volumes without starting it. One of the same spec hash is kept as it is (running or
-	// not), with CPU, memory and pids mended by update; any other is replaced, its volumes kept. Errors: ErrMemoryInUse.
+	// not), with CPU, memory and pids mended by update; any other is replaced, its volumes kept. CPU is cut to what the host has.
+	// Errors: ErrMemoryInUse.
 	EnsureContainer(ctx context.Context, c Container) error
 	StartContainer(ctx context.Context, name string) error
 	StopContainer(ctx context.Context, name string, grace time.Duration) error

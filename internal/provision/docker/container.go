@@ -20,6 +20,11 @@ func (r *Runtime) EnsureContainer(ctx context.Context, c provision.Container) er
 	if err != nil {
 		return err
 	}
+	cores, err := r.cores(ctx)
+	if err != nil {
+		return err
+	}
+	c.CPUMilli = min(c.CPUMilli, cores*1000) // the engine refuses to promise more than there is
 	s, err := buildSpec(c, img, r.labelled(c.Labels))
 	if err != nil {
 		return fmt.Errorf("container %s: %w", c.Name, err)

@@ -110,6 +110,27 @@ func TestContainer_replacedOnDrift(t *testing.T) {
 	require.Equal(t, map[string]entry{"kept": {mode: 0o400, uid: 4242, gid: 4243, content: "kept"}}, b.tree(t, c.Name, "/data", "data"))
 }
 
+// A plan may have more cores than a small host.
+func TestContainer_moreCoresThanThereAre(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	cores, err := b.cores(t.Context())
+	require.NoError(t, err)
+	c := b.container("odoo_greedy", "serve")
+	c.CPUMilli = 500
+	require.NoError(t, b.EnsureContainer(t.Context(), c))
+	for range 2 { // by update, then as it is
+		c.CPUMilli = (cores + 2) * 1000
+		require.NoError(t, b.EnsureContainer(t.Context(), c))
+		require.EqualValues(t, cores*1_000_000_000, b.inspect(t, c.Name).HostConfig.NanoCPUs)
+	}
+	require.NoError(t, b.RemoveContainer(t.Context(), c.Name))
+	require.NoError(t, b.EnsureContainer(t.Context(), c))
+	all, err := b.EngineObjects(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, cores, all.Cores)
+}
+
 func TestContainer_resourcesWithoutRestart(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

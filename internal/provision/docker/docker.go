@@ -57,6 +57,7 @@ type Runtime struct {
 	images map[string]provision.Image // by content id, which never changes its meaning
 	guard  string                     // tag of the netguard image, once known
 	trees  trees
+	ncpu   int // of the engine's host, once known
 }
 
 var _ provision.Runtime = (*Runtime)(nil)

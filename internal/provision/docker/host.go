@@ -39,6 +39,28 @@ func (r *Runtime) Host(ctx context.Context) (provision.Host, error) {
 	return host, err
 }
 
+// cores returns how many the engine's host has, asking once.
+func (r *Runtime) cores(ctx context.Context) (int, error) {
+	r.mu.Lock()
+	known := r.ncpu
+	r.mu.Unlock()
+	if known > 0 {
+		return known, nil
+	}
+	err := r.call(ctx, quickCall, "count the cores of the engine's host", func(ctx context.Context) error {
+		res, err := r.api.Info(ctx, client.InfoOptions{})
+		known = res.Info.NCPU
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ncpu = max(known, 1)
+	return r.ncpu, nil
+}
+
 // readProc returns nothing for a file that can't be read: where there is no /proc we don't know.
 func readProc(path string) []byte {
 	content, err := os.ReadFile(path) //nolint:gosec // constants

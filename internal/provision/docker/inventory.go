@@ -23,7 +23,11 @@ var _ provision.EngineInventory = (*Runtime)(nil)
 // EngineObjects takes one list call for each kind of object, and one inspection per container of a tenant's.
 func (r *Runtime) EngineObjects(ctx context.Context) (provision.EngineObjects, error) {
 	var all provision.EngineObjects
-	err := r.call(ctx, quickCall, "list our objects", func(ctx context.Context) error {
+	var err error
+	if all.Cores, err = r.cores(ctx); err != nil {
+		return all, err
+	}
+	err = r.call(ctx, quickCall, "list our objects", func(ctx context.Context) error {
 		filter := make(client.Filters).Add("label", LabelInstallation+"="+r.installation)
 		containers, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
 		if err != nil {
