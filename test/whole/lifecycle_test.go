@@ -109,10 +109,10 @@ func TestLifecycle(t *testing.T) {
 	}, activeTimeout, tick, "the bigger plan's memory, without a restart")
 	reachable()
 
+	config := configOf(t, name)
 	c.change(http.MethodPost, client+"/schedule-delete", nil)
 	_, err := shared.Pool.Exec(t.Context(), "UPDATE tenants SET deletion_scheduled_at = now() - interval '1 minute' WHERE name = $1", name)
 	require.NoError(t, err)
-	config := configOf(t, name)
 	status, _, text = c.send(http.MethodPost, "/api/cleanup/expired-clients", nil)
 	require.Equal(t, http.StatusUnauthorized, status, text)
 	admin.call(http.MethodPost, "/api/cleanup/expired-clients", nil, http.StatusOK)
