@@ -18,6 +18,7 @@ type modelled struct {
 	page   string // of an open checkout
 	wanted bool   // an administrator or its owner asked for its deletion, or it was never paid for
 	free   bool   // an administrator activated it
+	credit bool   // money came for it when it couldn't start
 }
 
 // expect is what the rules say to a command: one of the statuses, and the client afterwards.
@@ -118,14 +119,16 @@ func (m modelled) money() modelled {
 	m.page = ""
 	if m.state == "pending" {
 		m.state, m.paid = "active", true
+	} else {
+		m.credit = true
 	}
 	return m
 }
 
-// sweep is what the clean-up does to it.
+// sweep is what the clean-up does to it. For whom there is money is never given up.
 func (m modelled) sweep() modelled {
 	switch {
-	case m.state == "pending" && m.late:
+	case m.state == "pending" && m.late && !m.credit:
 		m.state, m.wanted = "deleted", true
 	case m.state == "scheduled_for_deletion" && m.due:
 		m.state, m.wanted = "deleted", true

@@ -154,7 +154,7 @@ func TestRace_TwoSweeps(t *testing.T) {
 	for i := range rounds() {
 		rows, err := a.Pool.Query(ctx, `
 			INSERT INTO tenants (account_id, name, db_name, domain, email, plan_id, state, payment_deadline)
-			SELECT (SELECT id FROM accounts WHERE username = $1), n, 'odoo_' || n, n || '.localhost', $2, $3, 'pending', now() - interval '1 minute'
+			SELECT (SELECT id FROM accounts WHERE username = $1), n, 'odoo_' || replace(n, '-', '_'), n || '.localhost', $2, $3, 'pending', now() - interval '1 minute'
 			FROM (SELECT format('sweep%s-%s', $4::int, g) AS n FROM generate_series(1, $5::int) g) s RETURNING id`, a.owner.Name, a.owner.Email, plan, i, each)
 		require.NoError(t, err)
 		var ids []int64

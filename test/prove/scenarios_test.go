@@ -157,7 +157,7 @@ func resetting() scenario {
 					if err := w.active(ctx, t); err != nil || works == t.ID {
 						return err
 					}
-					done := "SELECT count(*) = 1 AND bool_and(state = 'done') FROM operations WHERE subject = $1 AND id > $2"
+					done := "SELECT count(*) = 1 AND bool_and(state = 'done') FROM operations WHERE subject = $1 AND id > $2 AND kind = 'tenant.reset_admin_password'"
 					if err := w.holds(ctx, done, t.Subject, before); err != nil {
 						return err
 					}

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
@@ -22,15 +23,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/joho/godotenv"
 
+	"controlplane/internal/provision/docker"
 	"controlplane/internal/provision/pgcluster"
 	"controlplane/internal/secrets"
 	"controlplane/test/wire"
 )
 
 const (
-	ownerLabel = "odoo-hosting.test-owner"
-	dirPrefix  = "odoo-hosting-rig-"
-	pgData     = "/var/lib/postgresql/data"
+	ownerLabel   = "odoo-hosting.test-owner"
+	dirPrefix    = "odoo-hosting-rig-"
+	engineSocket = "unix:///var/run/docker.sock"
+	pgData       = "/var/lib/postgresql/data"
 
 	databaseTimeout = time.Minute
 	processTimeout  = time.Minute
@@ -65,10 +68,10 @@ type Rig struct {
 
 // New starts the two databases, the proxies, the edge and the gateway; serve is the test's to start.
 func New(ctx context.Context, o Options) (*Rig, error) {
-	removeLeftovers(ctx)
 	r := &Rig{}
 	err := r.prepare(ctx, o)
 	if err == nil {
+		removeLeftovers(ctx, r.binary)
 		err = r.startDatabases(ctx)
 	}
 	if err == nil {
@@ -189,7 +192,7 @@ func (r *Rig) startProxies() error {
 		return err
 	}
 	platform := "127.0.0.1:" + strconv.Itoa(ports[0])
-	r.Engine = wire.NewEngine(r.dir+"/engine.sock", "/var/run/docker.sock")
+	r.Engine = wire.NewEngine(r.dir+"/engine.sock", strings.TrimPrefix(engineSocket, "unix://"))
 	r.Platform = wire.NewPostgres("platform", platform, "127.0.0.1:"+r.env["RIG_PLATFORM_PORT"])
 	r.Tenants = wire.NewPostgres("tenants", ":"+r.env["EXTERNAL_DB_PORT"], "127.0.0.1:"+r.env["RIG_CLUSTER_PORT"])
 	for _, up := range []func() error{r.Engine.Up, r.Platform.Up, r.Tenants.Up} {
@@ -280,7 +283,7 @@ func (r *Rig) Close(ctx context.Context) error {
 		r.Pool.Close()
 	}
 	if r.Installation != "" {
-		errs = append(errs, removeInstallation(ctx, r.Installation))
+		errs = append(errs, removeInstallation(ctx, r.Installation, r.binary))
 	}
 	for _, name := range r.databases {
 		_, err := Docker(ctx, "rm", "-f", "-v", name)
@@ -289,10 +292,14 @@ func (r *Rig) Close(ctx context.Context) error {
 	return errors.Join(append(errs, os.RemoveAll(r.dir))...)
 }
 
-// removeInstallation removes the engine's objects that bear an installation's id.
-func removeInstallation(ctx context.Context, installation string) error {
+// removeInstallation removes the host's firewall rules of an installation, and the engine's objects that bear its id.
+func removeInstallation(ctx context.Context, installation, binary string) error {
 	filter := "label=com.odoo-cloud.installation=" + installation
-	var errs []error
+	engine, err := docker.New(docker.Options{Host: engineSocket, Installation: installation, Binary: binary, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	errs := []error{engine.RemoveFirewall(ctx)}
 	for _, kind := range [][]string{{"container", "-a"}, {"network"}, {"volume"}} {
 		out, err := Docker(ctx, append([]string{kind[0], "ls", "-q", "--filter", filter}, kind[1:]...)...)
 		if err != nil || out == "" {
@@ -310,7 +317,7 @@ func removeInstallation(ctx context.Context, installation string) error {
 }
 
 // removeLeftovers removes what rigs left behind that were killed: no process has their database's number any more.
-func removeLeftovers(ctx context.Context) {
+func removeLeftovers(ctx context.Context, binary string) {
 	out, _ := Docker(ctx, "ps", "-a", "--filter", "label="+ownerLabel, "--format", "{{.ID}} {{.Label \""+ownerLabel+"\"}} {{.Names}}")
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
@@ -322,7 +329,7 @@ func removeLeftovers(ctx context.Context) {
 		}
 		dir := filepath.Join(os.TempDir(), f[2][:strings.LastIndex(f[2], "-")])
 		if id, err := os.ReadFile(filepath.Join(dir, "installation")); err == nil { //nolint:gosec // a path of our own
-			_ = removeInstallation(ctx, string(id))
+			_ = removeInstallation(ctx, string(id), binary)
 		}
 		_, _ = Docker(ctx, "rm", "-f", "-v", f[0])
 		_ = os.RemoveAll(dir)
