@@ -21,13 +21,33 @@ func (s *Service) ChangePlan(ctx context.Context, p accounts.Principal, ip netip
 		if err := mayHavePlan(ctx, tx, p, t, planID); err != nil {
 			return Change{}, err
 		}
-		t, err := one(ctx, tx, "change the client's plan", `UPDATE tenants SET plan_id = $2, updated_at = $3 WHERE id = $1 RETURNING `+columns,
-			t.ID, planID, s.now())
-		if err != nil {
-			return Change{}, err
-		}
-		return s.resize(ctx, tx, t)
+		return s.changePlan(ctx, tx, t, planID)
 	})
+}
+
+// ChangePlanTx is ChangePlan for billing, of what is paid for: also to a plan that is no longer offered, and whatever the tenant is doing.
+// Errors: ErrConflict, of one that is unpaid, being made or deleted.
+func (s *Service) ChangePlanTx(ctx context.Context, tx pgx.Tx, id ID, planID, reason string) (Change, error) {
+	return s.commandTx(ctx, tx, "client.change_plan", reason, id, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+		if t.PlanID == planID {
+			return Change{Tenant: t}, nil
+		}
+		switch t.State {
+		case Pending, Provisioning, Maintenance, Deleting, Deleted:
+			return Change{}, conflict(t, "given another plan")
+		case Active, Suspended, Sleeping, Failed, Scheduled:
+		}
+		return s.changePlan(ctx, tx, t, planID)
+	})
+}
+
+func (s *Service) changePlan(ctx context.Context, tx pgx.Tx, t Tenant, planID string) (Change, error) {
+	t, err := one(ctx, tx, "change the client's plan", `UPDATE tenants SET plan_id = $2, updated_at = $3 WHERE id = $1 RETURNING `+columns,
+		t.ID, planID, s.now())
+	if err != nil {
+		return Change{}, err
+	}
+	return s.resize(ctx, tx, t)
 }
 
 // mayHavePlan says whether the caller may give the tenant the plan now.

@@ -71,25 +71,32 @@ func (s *Service) schedule(ctx context.Context, tx pgx.Tx, t Tenant, at time.Tim
 // Errors: ErrNotFound, ErrNotScheduled, ErrTooLate.
 func (s *Service) CancelDeletion(ctx context.Context, p accounts.Principal, ip netip.Addr, name string) (Change, error) {
 	r := request{by: p, ip: ip, action: "client.cancel_delete"}
-	return s.command(ctx, r, name, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
-		switch {
-		case t.State == Deleting:
-			return Change{}, ErrTooLate
-		case t.State != Scheduled:
-			return Change{}, ErrNotScheduled
-		case t.cancelling():
-			return s.ensure(ctx, tx, t, ResumeKind)
-		case !s.now().Before(*t.DeletionScheduledAt):
-			return Change{}, ErrTooLate
-		case t.ReturnState == Active:
-			t, err := one(ctx, tx, "cancel the client's deletion", `UPDATE tenants SET desired = 'active', deletion_scheduled_at = NULL,
-				updated_at = $2 WHERE id = $1 RETURNING `+columns, t.ID, s.now())
-			if err != nil {
-				return Change{}, err
-			}
-			return s.next(ctx, tx, t, ResumeKind)
+	return s.command(ctx, r, name, s.cancelDeletion)
+}
+
+// CancelDeletionTx is CancelDeletion for billing, which has been paid in time, and whose own schedule it was.
+func (s *Service) CancelDeletionTx(ctx context.Context, tx pgx.Tx, id ID, reason string) (Change, error) {
+	return s.commandTx(ctx, tx, "client.cancel_delete", reason, id, s.cancelDeletion)
+}
+
+func (s *Service) cancelDeletion(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+	switch {
+	case t.State == Deleting:
+		return Change{}, ErrTooLate
+	case t.State != Scheduled:
+		return Change{}, ErrNotScheduled
+	case t.cancelling():
+		return s.ensure(ctx, tx, t, ResumeKind)
+	case !s.now().Before(*t.DeletionScheduledAt):
+		return Change{}, ErrTooLate
+	case t.ReturnState == Active:
+		t, err := one(ctx, tx, "cancel the client's deletion", `UPDATE tenants SET desired = 'active', deletion_scheduled_at = NULL,
+			updated_at = $2 WHERE id = $1 RETURNING `+columns, t.ID, s.now())
+		if err != nil {
+			return Change{}, err
 		}
-		t, err := s.moved(ctx, tx, t.ID, move{from: []State{Scheduled}, to: t.ReturnState, reason: "deletion cancelled"})
-		return Change{Tenant: t}, err
-	})
+		return s.next(ctx, tx, t, ResumeKind)
+	}
+	t, err := s.moved(ctx, tx, t.ID, move{from: []State{Scheduled}, to: t.ReturnState, reason: "deletion cancelled"})
+	return Change{Tenant: t}, err
 }
