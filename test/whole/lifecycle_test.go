@@ -114,7 +114,7 @@ func TestLifecycle(t *testing.T) {
 	_, err := shared.Pool.Exec(t.Context(), "UPDATE tenants SET deletion_scheduled_at = now() - interval '1 minute' WHERE name = $1", name)
 	require.NoError(t, err)
 	status, _, text = c.send(http.MethodPost, "/api/cleanup/expired-clients", nil)
-	require.Equal(t, http.StatusUnauthorized, status, text)
+	require.Equal(t, http.StatusForbidden, status, text)
 	admin.call(http.MethodPost, "/api/cleanup/expired-clients", nil, http.StatusOK)
 	requireGone(t, c, name, config)
 	require.Equal(t, name, c.call(http.MethodPost, "/api/clients", map[string]any{"name": name, "email": c.email, "plan": "basic"}, http.StatusCreated)["name"],
