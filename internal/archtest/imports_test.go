@@ -46,7 +46,8 @@ func table() []layer {
 		{"notices", []string{"errs", "postgres", "accounts", "tenants"}, webSDKs, "it keeps what owners are to be told, and sends nothing"},
 		{"ledger", []string{"errs", "postgres", "accounts", "tenants"}, webSDKs, "it keeps the books, and judges nothing"},
 		{"feed", []string{"errs", "postgres", "ops", "accounts", "tenants"}, webSDKs, "it tells what happened, and doesn't know who follows"},
-		{"billing", l3, webSDKs, "the gateway is behind an interface declared here"},
+		{"invoicing", []string{"errs", "secrets", "postgres", "accounts", "audit", "tenants", "ledger"}, webSDKs, "it writes papers, and asks nobody for money"},
+		{"billing", append([]string{"invoicing"}, l3...), webSDKs, "the gateway is behind an interface declared here"},
 		{"provision", l4, append([]string{"github.com/jackc/pgx/v5/pgconn"}, webSDKs[1:]...), "engine and cluster are behind interfaces declared here"},
 		{"billing/paystack", append([]string{"billing"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"billing/paystack/simulator", l0, []string{"github.com/jackc/pgx"}, "it stands for a foreign service"},
@@ -56,7 +57,7 @@ func table() []layer {
 		{"edge", []string{"errs", "secrets", "postgres", "tenants", "accounts"}, []string{"github.com/moby/"}, "it keeps serving when all else is down"},
 		{"inspect", []string{"errs", "secrets", "accounts", "tenants"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "it carries questions to a worker; the worker's provision answers"},
 		{"cleanup", []string{"errs", "postgres", "ops", "accounts", "audit", "tenants", "alerts"}, webSDKs, "sweeps only enqueue; what they call is wired in cmd"},
-		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "backup", "ratelimit", "idempotency", "capacity", "alerts", "feed"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
+		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "invoicing", "backup", "ratelimit", "idempotency", "capacity", "alerts", "feed"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
 		{"config", l0, nil, "only cmd imports it"},
 	}
 }

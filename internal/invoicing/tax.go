@@ -1,0 +1,56 @@
+package invoicing
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"time"
+
+	"controlplane/internal/postgres"
+)
+
+// whole is 100 % in basis points.
+const whole = 10_000
+
+// taxRate is a tax as of a day.
+type taxRate struct {
+	name        string
+	basisPoints int64
+}
+
+// netOf returns the part of an amount that isn't tax, rounded half up. It finds exactly the net amount that gross was made from.
+func (t taxRate) netOf(gross int64) int64 { return divide(gross, whole, whole+t.basisPoints) }
+
+// grossOf adds the tax to a net amount, rounded half up.
+func (t taxRate) grossOf(net int64) int64 { return divide(net, whole+t.basisPoints, whole) }
+
+// divide returns amount*times/by for amounts of zero or more, rounded half up, whatever the product's size.
+func divide(amount, times, by int64) int64 {
+	double := new(big.Int).Mul(big.NewInt(amount), big.NewInt(2*times))
+	double.Add(double, big.NewInt(by))
+	return double.Div(double, big.NewInt(2*by)).Int64()
+}
+
+// rate returns the tax of a country on a day; a country that we know no tax of has none.
+func rate(ctx context.Context, q postgres.Querier, country string, day time.Time) (taxRate, error) {
+	var t taxRate
+	err := q.QueryRow(ctx, `
+		SELECT name, basis_points FROM tax_rates WHERE country = $1 AND valid_from <= $2::date ORDER BY valid_from DESC LIMIT 1`,
+		country, day.Format(time.DateOnly)).Scan(&t.name, &t.basisPoints)
+	if postgres.NoRows(err) {
+		return taxRate{}, nil
+	}
+	if err != nil {
+		return taxRate{}, fmt.Errorf("find the tax of %s: %w", country, err)
+	}
+	return t, nil
+}
+
+// Charge returns what a customer has to pay for something of this price: the price itself where prices include the tax.
+func (s *Service) Charge(ctx context.Context, q postgres.Querier, priceKobo int64) (int64, error) {
+	if !s.opts.PricesExcludeTax {
+		return priceKobo, nil
+	}
+	t, err := rate(ctx, q, s.opts.Seller.Country, s.today())
+	return t.grossOf(priceKobo), err
+}
