@@ -1,7 +1,7 @@
 # Two commands matter: make run and make test. Both do all the set-up that they need, and do nothing twice.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run stop clean test lint fmt bench setup setup-test images images-test linters build
+.PHONY: help run stop clean test prove lint fmt bench setup setup-test images images-test linters build
 
 STATE_DIR ?= $(CURDIR)/.state
 export STATE_DIR
@@ -21,11 +21,15 @@ clean: ## Remove everything of ours: tenants, databases, data, images, builds
 test: setup-test ## Run linters and all tests, also those with real Odoo
 	@scripts/test.sh
 
+prove: setup-test ## Kill, cut off and race the platform at every point: docs/proofs.md says what that shows
+	@PROVE=all scripts/with-env.sh go test ./test/prove -count=1 -v -timeout 3h
+
 lint: ## Run the linters alone
 	@scripts/lint.sh
 
-bench: setup ## Measure provisioning, from the paid webhook to the login page
+bench: setup ## Measure provisioning, from the paid webhook to the login page, and what becomes of it with many clients
 	@scripts/with-env.sh go run ./test/bench
+	@scripts/with-env.sh go run ./test/bench/scale
 
 fmt: ## Format the Go code
 	@scripts/lint.sh --fmt
