@@ -18,6 +18,9 @@ type Route struct {
 	Address   netip.Addr
 	HTTPPort  int
 	EventPort int
+
+	MaxBodyMB      int // of one request, by the tenant's plan
+	MaxConnections int // at a time, by the tenant's plan
 }
 
 // While a tenant goes from one state to another, its address shows where it goes: one that is being suspended is closed at once, and one
@@ -25,15 +28,16 @@ type Route struct {
 const routeColumns = `id, name, domain, CASE
 		WHEN desired = 'suspended' AND state IN ('active', 'sleeping') THEN 'suspended'
 		WHEN desired = 'active' AND state IN ('suspended', 'scheduled_for_deletion') THEN 'provisioning'
-		ELSE state END, coalesce(host(address), ''), http_port, event_port`
+		ELSE state END, coalesce(host(address), ''), http_port, event_port,
+	(SELECT max_body_mb FROM plans WHERE plans.id = plan_id), (SELECT max_connections FROM plans WHERE plans.id = plan_id)`
 
 func scanRoute(row pgx.CollectableRow) (Route, error) {
 	var r Route
 	var address string
-	if err := row.Scan(&r.TenantID, &r.Name, &r.Host, &r.State, &address, &r.HTTPPort, &r.EventPort); err != nil || address == "" {
+	err := row.Scan(&r.TenantID, &r.Name, &r.Host, &r.State, &address, &r.HTTPPort, &r.EventPort, &r.MaxBodyMB, &r.MaxConnections)
+	if err != nil || address == "" {
 		return r, err
 	}
-	var err error
 	r.Address, err = netip.ParseAddr(address)
 	return r, err
 }
