@@ -97,14 +97,22 @@ func (b *Board) List(ctx context.Context, f Filter) ([]Record, error) {
 	return list, nil
 }
 
-// Close resolves an alert by hand; one that is resolved stays as it is. Errors: ErrNotFound.
-func (b *Board) Close(ctx context.Context, id int64) error {
-	tag, err := b.pool.Exec(ctx, "UPDATE alerts SET resolved_at = coalesce(resolved_at, now()) WHERE id = $1", id)
-	if err != nil {
-		return fmt.Errorf("resolve alert %d: %w", id, err)
-	}
-	if tag.RowsAffected() == 0 {
-		return ErrNotFound
-	}
-	return nil
+// Close resolves an alert by hand; one that is resolved stays as it is. What is in also is done in the same transaction, for those who
+// keep a record of it. Errors: ErrNotFound.
+func (b *Board) Close(ctx context.Context, id int64, also ...func(ctx context.Context, q postgres.Querier) error) error {
+	return postgres.InTx(ctx, b.pool, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, "UPDATE alerts SET resolved_at = coalesce(resolved_at, now()) WHERE id = $1", id)
+		if err != nil {
+			return fmt.Errorf("resolve alert %d: %w", id, err)
+		}
+		if tag.RowsAffected() == 0 {
+			return ErrNotFound
+		}
+		for _, do := range also {
+			if err := do(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

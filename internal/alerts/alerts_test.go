@@ -2,6 +2,7 @@ package alerts_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/alerts"
+	"controlplane/internal/postgres"
 	"controlplane/internal/postgres/pgtest"
 )
 
@@ -70,6 +72,10 @@ func TestResolve(t *testing.T) {
 	open := b.list(alerts.Filter{})
 	require.Len(t, open, 1)
 	require.Equal(t, 1, open[0].Count)
+	refused := errors.New("no room in the log")
+	err := b.Close(t.Context(), open[0].ID, func(context.Context, postgres.Querier) error { return refused })
+	require.ErrorIs(t, err, refused)
+	require.Len(t, b.list(alerts.Filter{}), 1, "what isn't on record isn't done")
 	require.NoError(t, b.Close(t.Context(), open[0].ID))
 	require.NoError(t, b.Close(t.Context(), open[0].ID))
 	require.Empty(t, b.list(alerts.Filter{}))

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/alerts"
 	"controlplane/internal/audit"
+	"controlplane/internal/postgres"
 )
 
 type alertAnswer struct {
@@ -50,11 +52,11 @@ func (s *server) resolveAlert(w http.ResponseWriter, r *http.Request, p accounts
 	if !ok || err != nil {
 		return alerts.ErrNotFound
 	}
-	if err := s.deps.Alerts.Close(r.Context(), id); err != nil {
-		return err
-	}
-	err = s.deps.Audit.Record(r.Context(), audit.Entry{
+	entry := audit.Entry{
 		AccountID: int64(p.AccountID), Actor: p.Username, Action: "alert.resolve", IP: s.clientIP(r), Detail: map[string]any{"alert": id},
+	}
+	err = s.deps.Alerts.Close(r.Context(), id, func(ctx context.Context, q postgres.Querier) error {
+		return s.deps.Audit.RecordTx(ctx, q, entry)
 	})
 	if err != nil {
 		return err
