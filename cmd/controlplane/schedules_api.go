@@ -36,8 +36,8 @@ func (a schedulesAPI) RunNow(ctx context.Context, p accounts.Principal, ip netip
 }
 
 // RunExpired deletes what has expired.
-func (a schedulesAPI) RunExpired(ctx context.Context, wait time.Duration) (api.CleanupReport, error) {
-	r, err := a.s.RunExpired(ctx, wait)
+func (a schedulesAPI) RunExpired(ctx context.Context, p accounts.Principal, ip netip.Addr, wait time.Duration) (api.CleanupReport, error) {
+	r, err := a.s.RunExpired(ctx, p, ip, wait)
 	out := api.CleanupReport{Deleted: r.Deleted, UnpaidExpired: r.UnpaidExpired, ScheduledDeletions: r.ScheduledDeletions, Pending: r.Pending}
 	for _, f := range r.Failures {
 		out.Failures = append(out.Failures, api.CleanupFailure{TenantID: f.TenantID, Error: f.Error})

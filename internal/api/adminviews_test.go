@@ -224,6 +224,7 @@ func TestCleanupIsForThoseWithATokenAndAdmins(t *testing.T) {
 		got := a.object()
 		require.Equal(t, []any{true, 3.0, 2.0, 3.0, 1.0}, []any{got["success"], got["deleted"], got["unpaid_expired"], got["scheduled_deletions"], got["pending"]})
 	}
+	require.Equal(t, []string{"system", "system", "root1"}, sweeper.by, "who asked goes on record")
 	id, _ := b.get("/api/clients/acme", owner).object()["id"].(float64)
 	sweeper.report = api.CleanupReport{Failures: []api.CleanupFailure{{TenantID: tenants.ID(id), Error: "no"}, {Error: "the gateway is away"}}}
 	got := b.do(request{method: http.MethodPost, path: cleanupPath, token: admin}).object()

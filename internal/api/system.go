@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -22,8 +23,8 @@ type Metrics interface {
 
 // Cleaner deletes what has expired, now.
 type Cleaner interface {
-	// RunExpired waits up to wait for the deletions that it began. One that fails doesn't stop the others.
-	RunExpired(ctx context.Context, wait time.Duration) (CleanupReport, error)
+	// RunExpired waits up to wait for the deletions that it began. One that fails doesn't stop the others. Who asked goes on record.
+	RunExpired(ctx context.Context, p accounts.Principal, ip netip.Addr, wait time.Duration) (CleanupReport, error)
 }
 
 // CleanupReport is what a run of a Cleaner came to.
@@ -37,8 +38,8 @@ type CleanupReport struct {
 
 // CleanupFailure is one client that couldn't be deleted; it is tried again.
 type CleanupFailure struct {
-	TenantID tenants.ID // 0: it isn't about one
-	Error    string     // safe to show
+	TenantID tenants.ID
+	Error    string // safe to show
 }
 
 type (
@@ -115,10 +116,11 @@ func (s *server) cleanup(w http.ResponseWriter, r *http.Request) error {
 	if err := s.limitAddress(r, "cleanup", s.opts.Rates.Cleanup); err != nil {
 		return err
 	}
-	if err := s.mayCleanUp(r); err != nil {
+	p, err := s.mayCleanUp(r)
+	if err != nil {
 		return err
 	}
-	report, err := s.deps.Cleaner.RunExpired(r.Context(), s.opts.CleanupWait)
+	report, err := s.deps.Cleaner.RunExpired(r.Context(), p, s.clientIP(r), s.opts.CleanupWait)
 	if err != nil {
 		return err
 	}
@@ -150,12 +152,12 @@ func (s *server) failedNames(ctx context.Context, failures []CleanupFailure) (ma
 }
 
 // mayCleanUp knows the caller by a token of its own, in the query as old cron entries send it or in a header, or as an admin. Without
-// ADMIN_CLEANUP_TOKEN there is no such token.
-func (s *server) mayCleanUp(r *http.Request) error {
+// ADMIN_CLEANUP_TOKEN there is no such token. Who has it is the system, for the record.
+func (s *server) mayCleanUp(r *http.Request) (accounts.Principal, error) {
 	q := parseQuery(r)
 	token := q.secret("admin_token")
 	if q.err != nil {
-		return q.err
+		return accounts.Principal{}, q.err
 	}
 	if token == "" {
 		token = secrets.Secret(r.Header.Get("X-Admin-Token"))
@@ -163,12 +165,12 @@ func (s *server) mayCleanUp(r *http.Request) error {
 	if token == "" && r.Header.Get("Authorization") != "" {
 		p, err := s.principal(r)
 		if err == nil && !p.Admin {
-			return errAdminsOnly
+			return accounts.Principal{}, errAdminsOnly
 		}
-		return err
+		return p, err
 	}
 	if s.opts.CleanupToken == "" || !s.opts.CleanupToken.Equal(token.Reveal()) {
-		return errCleanupToken
+		return accounts.Principal{}, errCleanupToken
 	}
-	return nil
+	return accounts.System(), nil
 }

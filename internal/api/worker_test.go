@@ -190,9 +190,13 @@ func (s *schedules) RunNow(ctx context.Context, p accounts.Principal, _ netip.Ad
 }
 
 // cleaner says that it has cleaned.
-type cleaner struct{ report api.CleanupReport }
+type cleaner struct {
+	report api.CleanupReport
+	by     []string // who asked
+}
 
-func (c *cleaner) RunExpired(_ context.Context, wait time.Duration) (api.CleanupReport, error) {
+func (c *cleaner) RunExpired(_ context.Context, p accounts.Principal, _ netip.Addr, wait time.Duration) (api.CleanupReport, error) {
+	c.by = append(c.by, p.Username)
 	if wait != 20*time.Second {
 		return api.CleanupReport{}, fmt.Errorf("a wait of %s", wait)
 	}

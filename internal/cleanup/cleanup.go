@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -103,10 +104,17 @@ func (s *Service) Register() { s.deps.Ops.Every("schedules", s.opts.Tick, s.lead
 // now has PostgreSQL's resolution, so that what is returned equals what is read back.
 func (s *Service) now() time.Time { return s.deps.Now().UTC().Truncate(time.Microsecond) }
 
-var errNever = errors.New("such a time never comes")
+var (
+	errNever = errors.New("such a time never comes")
+	errZone  = errors.New("times are in UTC")
+)
 
-// parse understands an expression whose time comes at least once more.
+// parse understands an expression whose time comes at least once more. Zones are refused: another worker may not have them, and the
+// library panics at one without fields behind it.
 func parse(expression string, now time.Time) (cron.Schedule, error) {
+	if strings.Contains(expression, "TZ=") {
+		return nil, errZone
+	}
 	schedule, err := cron.ParseStandard(expression)
 	if err != nil {
 		return nil, fmt.Errorf("parse %q: %w", expression, err)

@@ -2,16 +2,13 @@ package cleanup
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"controlplane/internal/accounts"
-	"controlplane/internal/audit"
 	"controlplane/internal/ops"
 	"controlplane/internal/tenants"
 )
-
-// DefaultWait is how long RunExpired waits for deletions that it began.
-const DefaultWait = 20 * time.Second
 
 // Report is what RunExpired came to.
 type Report struct {
@@ -23,8 +20,9 @@ type Report struct {
 }
 
 // RunExpired sweeps unpaid clients and due deletions now, in any process, and waits up to wait for what that began. It is safe beside the
-// schedules: each client is claimed once. One that fails is in the report and doesn't stop the others.
-func (s *Service) RunExpired(ctx context.Context, wait time.Duration) (Report, error) {
+// schedules: each client is claimed once. One that fails is in the report and doesn't stop the others. Who asked for it is only for the
+// record.
+func (s *Service) RunExpired(ctx context.Context, p accounts.Principal, ip netip.Addr, wait time.Duration) (Report, error) {
 	// Cancelled, not timed out: a call to the gateway that this cuts short isn't its failure.
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -41,18 +39,15 @@ func (s *Service) RunExpired(ctx context.Context, wait time.Duration) (Report, e
 		ScheduledDeletions: scheduled.deleted + len(scheduled.begun), Pending: unpaid.unseen + scheduled.unseen,
 		Failures: append(scheduled.failures, unpaid.failures...),
 	}
-	if unpaid.stop != nil {
-		r.Failures = append(r.Failures, Failure{Error: shown(unpaid.stop)})
-	}
 	for id, op := range scheduled.begun {
 		if err := s.awaitDeletion(ctx, bounded, id, op, &r); err != nil {
 			return r, err
 		}
 	}
-	err := s.deps.Audit.Record(ctx, audit.Entry{Actor: accounts.System().Username, Action: "cleanup.run", Detail: map[string]any{
+	err := s.record(ctx, s.deps.Pool, p, ip, "cleanup.run", map[string]any{
 		"deleted": r.Deleted, "unpaid_expired": r.UnpaidExpired, "scheduled_deletions": r.ScheduledDeletions, "pending": r.Pending,
 		"failed": len(r.Failures),
-	}})
+	})
 	return r, err
 }
 

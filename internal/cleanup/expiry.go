@@ -1,6 +1,7 @@
 package cleanup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,9 @@ import (
 const (
 	atOnce = 4
 	maxDue = 2000 // per run and kind; the next run takes the rest
+	// unansweredMax is after how many calls in a row that the gateway didn't answer a sweep ends: it may be down, or not want to speak of
+	// these few, who mustn't keep the others from their turn.
+	unansweredMax = 5
 )
 
 // Money is what the sweep of unpaid clients asks before it deletes one. *billing.Service is it.
@@ -41,6 +45,8 @@ type tally struct {
 	kept     int                   // there is money, or more time
 	unseen   int                   // there was no time left
 	failures []Failure
+	cause    error // of the first failure
+	silences int   // calls in a row that the gateway didn't answer
 	stop     error // why none further was looked at
 }
 
@@ -52,6 +58,12 @@ func (c *tally) add(change func()) {
 	change()
 }
 
+func (c *tally) stopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stop != nil
+}
+
 // each has handle look at every due client. One that fails doesn't keep the others from their turn; only an end of ctx, or a cause
 // that handle gives to stop, does.
 func (s *Service) each(ctx context.Context, c *tally, ids []tenants.ID, handle func(ctx context.Context, id tenants.ID) error) {
@@ -59,25 +71,29 @@ func (s *Service) each(ctx context.Context, c *tally, ids []tenants.ID, handle f
 	g.SetLimit(atOnce)
 	for _, id := range ids {
 		g.Go(func() error {
-			var stopped bool
-			c.add(func() { stopped = c.stop != nil })
-			if ctx.Err() != nil || stopped {
+			if ctx.Err() == nil && !c.stopped() {
+				s.note(ctx, c, id, handle(ctx, id))
+			} else {
 				c.add(func() { c.unseen++ })
-				return nil
-			}
-			err := handle(ctx, id)
-			switch {
-			case err == nil:
-			case ctx.Err() != nil:
-				c.add(func() { c.unseen++ })
-			default:
-				s.deps.Log.ErrorContext(ctx, "a client that is due can't be deleted yet", "tenant_id", id, "error", err)
-				c.add(func() { c.failures = append(c.failures, Failure{TenantID: id, Error: shown(err)}) })
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // never an error: they are in the tally
+}
+
+func (s *Service) note(ctx context.Context, c *tally, id tenants.ID, err error) {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		c.add(func() { c.unseen++ })
+	default:
+		s.deps.Log.ErrorContext(ctx, "a client that is due can't be deleted yet", "tenant_id", id, "error", err)
+		c.add(func() {
+			c.cause = cmp.Or(c.cause, err)
+			c.failures = append(c.failures, Failure{TenantID: id, Error: shown(err)})
+		})
+	}
 }
 
 // result is the tally as a schedule shows it.
@@ -95,7 +111,7 @@ func (c *tally) err() error {
 	case c.stop != nil:
 		return c.stop
 	case len(c.failures) > 0:
-		return fmt.Errorf("%d clients couldn't be deleted; the first: tenant %s: %s", len(c.failures), c.failures[0].TenantID, c.failures[0].Error)
+		return fmt.Errorf("%d clients couldn't be deleted; the first: tenant %s: %w", len(c.failures), c.failures[0].TenantID, c.cause)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/billing"
+	"controlplane/internal/cleanup"
 	"controlplane/internal/ops"
 	"controlplane/internal/tenants"
 )
@@ -111,6 +112,49 @@ func TestUnpaid_GatewayDownDeletesNobodyAndOwesTheTime(t *testing.T) {
 	}
 }
 
+func TestUnpaid_SilenceAboutOneDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s, _ := b.service()
+	ada := b.account("ada")
+	poison := b.client(ada, "poison") // due first, each time
+	for _, name := range b.names(40, "unpaid") {
+		b.client(ada, name)
+	}
+	b.advance(25 * time.Hour)
+	b.money.says(func(_ context.Context, id tenants.ID) (bool, error) {
+		if id == poison.ID {
+			return false, billing.ErrGatewayDown
+		}
+		return false, nil
+	})
+	result, err := s.Unpaid().Run(t.Context())
+	require.ErrorIs(t, err, billing.ErrGatewayDown)
+	require.Equal(t, cleanup.Result{Done: 40, Failed: 1}, result)
+	require.Equal(t, tenants.Pending, b.state(poison.ID))
+}
+
+func TestUnpaid_StopsWhenTheGatewayIsDown(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s, _ := b.service()
+	ada := b.account("ada")
+	for _, name := range b.names(40, "unpaid") {
+		b.client(ada, name)
+	}
+	b.advance(25 * time.Hour)
+	var calls atomic.Int32
+	b.money.says(func(context.Context, tenants.ID) (bool, error) {
+		calls.Add(1)
+		return false, billing.ErrGatewayDown
+	})
+	r, err := s.RunExpired(t.Context(), b.admin, b.ip, 10*time.Second)
+	require.NoError(t, err)
+	require.Less(t, calls.Load(), int32(10), "the others would wait for nothing as well")
+	require.Len(t, r.Failures, int(calls.Load()))
+	require.Equal(t, 40, r.Pending+len(r.Failures))
+}
+
 func minTime(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
@@ -181,7 +225,7 @@ func TestRunExpired_ReportsRealNumbers(t *testing.T) {
 	})
 	b.advance(24 * time.Hour)
 	began := time.Now()
-	r, err := s.RunExpired(t.Context(), time.Second)
+	r, err := s.RunExpired(t.Context(), b.admin, b.ip, time.Second)
 	require.NoError(t, err)
 	require.Less(t, time.Since(began), 5*time.Second)
 	require.Equal(t, 2, r.Deleted)
@@ -191,10 +235,10 @@ func TestRunExpired_ReportsRealNumbers(t *testing.T) {
 	require.Len(t, r.Failures, 2)
 	require.Equal(t, tenants.Deleted, b.state(unpaid.ID))
 	require.Equal(t, tenants.Deleted, b.state(quick.ID))
-	require.Equal(t, 1, b.count(`activity_log WHERE action = 'cleanup.run'`))
+	require.Equal(t, 1, b.count(`activity_log WHERE action = 'cleanup.run' AND actor = 'root' AND ip = $1`, b.ip))
 
 	b.money.says(nil)
-	r, err = s.RunExpired(t.Context(), time.Second)
+	r, err = s.RunExpired(t.Context(), b.admin, b.ip, time.Second)
 	require.NoError(t, err)
 	require.Equal(t, 1, r.Deleted, "the one that failed; the others are on their way")
 	require.Equal(t, tenants.Deleted, b.state(broken.ID))
@@ -213,7 +257,7 @@ func TestRunExpired_TimeUpIsPendingNotFailed(t *testing.T) {
 		<-ctx.Done()
 		return false, billing.ErrGatewayDown.WithCause(ctx.Err())
 	})
-	r, err := s.RunExpired(t.Context(), 100*time.Millisecond)
+	r, err := s.RunExpired(t.Context(), b.admin, b.ip, 100*time.Millisecond)
 	require.NoError(t, err)
 	require.Empty(t, r.Failures)
 	require.Equal(t, 8, r.Pending)

@@ -83,16 +83,15 @@ func (s *Service) runDue(ctx context.Context, leader string, runs *sync.WaitGrou
 	if err != nil {
 		return err
 	}
+	var failures []error
 	for _, c := range due {
 		claimed, err := s.claim(ctx, leader, &c)
-		if err != nil {
-			return err
-		}
+		failures = append(failures, err) // one that can't be claimed doesn't stop the others
 		if claimed {
 			runs.Go(func() { s.run(ctx, c) })
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 // claim makes a run ours. Its next time is worked out from now, so that times which were missed are made up for once.

@@ -96,7 +96,7 @@ func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Add
 			return err
 		}
 		changed, err = s.change(before, in)
-		if err != nil {
+		if err != nil || changed == before {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "UPDATE schedules SET cron = $2, enabled = $3, next_run = $4, updated_at = now() WHERE name = $1",
@@ -111,8 +111,9 @@ func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Add
 	return changed, err
 }
 
-// change works out the next time anew: one that was due while the schedule was off isn't caught up.
-func (s *Service) change(c Schedule, in UpdateInput) (Schedule, error) {
+// change works out the next time anew, unless nothing changes: one that was due while the schedule was off isn't caught up.
+func (s *Service) change(before Schedule, in UpdateInput) (Schedule, error) {
+	c := before
 	if in.Enabled != nil {
 		c.Enabled = *in.Enabled
 	}
@@ -121,6 +122,9 @@ func (s *Service) change(c Schedule, in UpdateInput) (Schedule, error) {
 		if c.Cron == "" {
 			c.Cron = c.DefaultCron
 		}
+	}
+	if c == before {
+		return c, nil
 	}
 	schedule, err := parse(c.Cron, s.now())
 	if err != nil {
@@ -173,6 +177,6 @@ func (s *Service) await(ctx context.Context, before Schedule) (Schedule, error) 
 	}
 }
 
-func (s *Service) record(ctx context.Context, tx pgx.Tx, p accounts.Principal, ip netip.Addr, action string, detail map[string]any) error {
-	return s.deps.Audit.RecordTx(ctx, tx, audit.Entry{AccountID: int64(p.AccountID), Actor: p.Username, Action: action, IP: ip, Detail: detail})
+func (s *Service) record(ctx context.Context, q postgres.Querier, p accounts.Principal, ip netip.Addr, action string, detail map[string]any) error {
+	return s.deps.Audit.RecordTx(ctx, q, audit.Entry{AccountID: int64(p.AccountID), Actor: p.Username, Action: action, IP: ip, Detail: detail})
 }

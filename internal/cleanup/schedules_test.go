@@ -205,13 +205,43 @@ func TestUpdate(t *testing.T) {
 	require.Equal(t, time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC), got.NextRun)
 }
 
+func TestUpdate_OfNothingLeavesWhatIsDue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var c counter
+	s, e := b.service(c.sweep("hourly", "0 * * * *"))
+	require.NoError(t, e.Start(t.Context()))
+	b.eventually(func() bool { return b.schedule(s, "hourly").Name != "" })
+	b.stop(e)
+	b.advance(3 * time.Hour)
+	same, on := "0 * * * *", true
+	for _, in := range []cleanup.UpdateInput{{}, {Cron: &same}, {Enabled: &on}} {
+		got, err := s.Update(t.Context(), b.admin, b.ip, "hourly", in)
+		require.NoError(t, err)
+		require.Equal(t, time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC), got.NextRun.UTC())
+	}
+	require.Zero(t, b.count(`activity_log WHERE action = 'schedule.update'`), "nothing was changed")
+}
+
+func TestLead_ScheduleThatCannotBeUnderstoodDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var broken, well counter
+	s := b.started(broken.sweep("broken", "0 * * * *"), well.sweep("well", "30 * * * *"))
+	b.eventually(func() bool { return b.schedule(s, "well").Name != "" })
+	b.exec(`UPDATE schedules SET cron = 'by hand, wrongly' WHERE name = 'broken'`)
+	b.advance(2 * time.Hour)
+	b.ran(&well, 1)
+	require.Zero(t, broken.runs.Load())
+}
+
 func TestSchedules_BadInput(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var c counter
 	s := b.started(c.sweep("hourly", "0 * * * *"))
 	b.eventually(func() bool { return b.schedule(s, "hourly").Name != "" })
-	for _, cron := range []string{"every hour", "61 * * * *", "* * * *", "0 0 30 2 *", "@every", "@every -5s x", "\x00"} {
+	for _, cron := range []string{"every hour", "61 * * * *", "* * * *", "0 0 30 2 *", "@every", "@every -5s x", "\x00", "TZ=UTC", "TZ=", "CRON_TZ=UTC", "TZ=UTC 0 * * * *"} {
 		_, err := s.Update(t.Context(), b.admin, b.ip, "hourly", cleanup.UpdateInput{Cron: &cron})
 		require.ErrorIs(t, err, cleanup.ErrBadCron, cron)
 	}

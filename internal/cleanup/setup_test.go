@@ -44,15 +44,15 @@ func setup(t *testing.T) *bundle {
 	return setupOn(t, pgtest.New(t))
 }
 
-func setupOn(t testing.TB, pool *pgxpool.Pool) *bundle {
-	t.Helper()
+func setupOn(tb testing.TB, pool *pgxpool.Pool) *bundle {
+	tb.Helper()
 	b := &bundle{
-		t: t, pool: pool, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})), money: &money{},
+		t: tb, pool: pool, log: slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelError})), money: &money{},
 		records: audit.New(pool), ip: netip.MustParseAddr("192.0.2.7"), now: time.Date(2026, 3, 1, 12, 0, 30, 0, time.UTC),
 	}
 	b.ops = b.engine()
 	sealer, err := secrets.NewSealer("0123456789abcdef0123456789abcdef")
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	b.tenants = tenants.New(tenants.Deps{Pool: pool, Sealer: sealer, Audit: b.records, Ops: b.ops, Now: b.clock}, tenants.Options{MaxUnpaid: 100_000})
 	b.admin = b.account("root")
 	b.admin.Admin = true

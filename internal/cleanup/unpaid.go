@@ -43,12 +43,8 @@ func (s *Service) giveUp(ctx context.Context, c *tally, id tenants.ID) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // our own time is up, not the gateway's
 	}
-	if errs.KindOf(err) == errs.Unavailable {
-		// The others would wait for nothing as well. Nobody is deleted on a guess.
-		c.add(func() { c.stop, c.unseen = err, c.unseen+1 })
-		return nil
-	}
-	if err != nil {
+	c.answered(err)
+	if err != nil { // nobody is deleted on a guess
 		return err
 	}
 	now := s.now()
@@ -67,6 +63,19 @@ func (s *Service) giveUp(ctx context.Context, c *tally, id tenants.ID) error {
 			c.add(func() { c.deleted++ })
 		}
 		return err
+	})
+}
+
+// answered notes whether the gateway did. When it stays silent for several clients in a row the others would wait for nothing as well.
+func (c *tally) answered(err error) {
+	c.add(func() {
+		if errs.KindOf(err) != errs.Unavailable {
+			c.silences = 0
+			return
+		}
+		if c.silences++; c.silences >= unansweredMax {
+			c.stop = err
+		}
 	})
 }
 
