@@ -64,7 +64,7 @@ func (c *Client) Dispute(ctx context.Context, id int64) (billing.Dispute, error)
 func readDispute(data json.RawMessage) (billing.Dispute, error) {
 	var o looseObject
 	_ = o.UnmarshalJSON(data) // never fails
-	transaction := o.object("transaction")
+	transaction := o.transaction()
 	d := billing.Dispute{
 		ID: o.number("id"), TransactionID: cmp.Or(o.number("transaction"), transaction.number("id")),
 		Reference:         cmp.Or(transaction.text("reference"), o.text("transaction_reference")),

@@ -61,11 +61,11 @@ func referenceOf(name string, data looseObject) string {
 	switch family, _, _ := strings.Cut(name, "."); family {
 	case "charge":
 		// A dispute's own transaction_reference is null.
-		return cmp.Or(data.text("reference"), data.object("transaction").text("reference"))
+		return cmp.Or(data.text("reference"), data.transaction().text("reference"))
 	case "refund":
-		return cmp.Or(data.text("transaction_reference"), data.object("transaction").text("reference"))
+		return cmp.Or(data.text("transaction_reference"), data.transaction().text("reference"))
 	case "invoice":
-		return data.object("transaction").text("reference")
+		return data.transaction().text("reference")
 	}
 	return ""
 }

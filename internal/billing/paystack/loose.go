@@ -136,9 +136,10 @@ func (o *looseObject) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-func (o looseObject) object(name string) looseObject {
+// transaction is the inner object that refunds, disputes and invoices have.
+func (o looseObject) transaction() looseObject {
 	var inner looseObject
-	_ = inner.UnmarshalJSON(o[name]) // never fails
+	_ = inner.UnmarshalJSON(o["transaction"]) // never fails
 	return inner
 }
 

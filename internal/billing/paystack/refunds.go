@@ -114,7 +114,7 @@ func (c *Client) RefundByID(ctx context.Context, id int64) (billing.Refund, erro
 func readRefund(data json.RawMessage) (billing.Refund, error) {
 	var o looseObject
 	_ = o.UnmarshalJSON(data) // never fails
-	transaction := o.object("transaction")
+	transaction := o.transaction()
 	r := billing.Refund{
 		ID: o.number("id"), TransactionID: cmp.Or(o.number("transaction"), transaction.number("id")), Mode: o.text("domain"),
 		Reference: cmp.Or(o.text("transaction_reference"), transaction.text("reference")), Status: billing.RefundStatus(o.text("status")),

@@ -166,6 +166,9 @@ func (s *Simulator) handle(rt route, domain string, r *http.Request) answer {
 	if s.take(PayOnInitialize, rt.name) != nil && rt.name == "initialize" && a.ok {
 		s.payBeforeAnswer(r, a)
 	}
+	if rt.method != http.MethodGet && s.take(WebhookBeforeAnswer, rt.name) != nil {
+		_ = s.Settle(r.Context()) // the caller gave up: nothing to wait for
+	}
 	return a
 }
 

@@ -37,11 +37,12 @@ type challenge struct {
 	AuthCode string `json:"auth_code,omitempty"` // the bank holds up a charge of this saved card
 }
 
-func (ch challenge) asks(c card) (step, bool) {
+func (ch challenge) asks(c card) step {
 	if ch.AuthCode != "" {
-		return askBank, true
+		return askBank
 	}
-	return c.at(ch.Index)
+	asked, _ := c.at(ch.Index)
+	return asked
 }
 
 func (c card) at(index int) (step, bool) {

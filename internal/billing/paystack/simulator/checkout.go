@@ -85,7 +85,7 @@ func (s *Simulator) view(t *transaction) view {
 	}
 	if t.Challenge != nil {
 		v.Card, _ = findCard(t.Challenge.Card)
-		v.Step, _ = t.Challenge.asks(v.Card)
+		v.Step = t.Challenge.asks(v.Card)
 	}
 	return v
 }
@@ -198,7 +198,7 @@ func (s *Simulator) answerStep(t *transaction, value string) {
 		return
 	}
 	c, _ := findCard(t.Challenge.Card)
-	asked, _ := t.Challenge.asks(c)
+	asked := t.Challenge.asks(c)
 	value = strings.TrimSpace(value)
 	switch {
 	case asked == askPIN && value != c.PIN:

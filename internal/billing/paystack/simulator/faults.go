@@ -44,6 +44,7 @@ const (
 	WebhookOtherKey       FaultKind = "webhook_other_key" // signed with a key of another integration
 	WebhookTamper         FaultKind = "webhook_tamper"    // says Amount instead of what was paid, correctly signed
 	WebhookBeforeRedirect FaultKind = "webhook_before_redirect"
+	WebhookBeforeAnswer   FaultKind = "webhook_before_answer" // the event of a charge or a refund arrives before the answer to it
 )
 
 // Fault is a switch that is on.
@@ -83,7 +84,7 @@ func apiFaults() []FaultKind {
 func allFaults() []FaultKind {
 	return append(apiFaults(), LooseTypes, PayOnInitialize, CustomerFees, PartialDebit, ChargeDecline, ChargePaused, ChargePending,
 		AuthorizationRotates, RefundFails, RefundNeedsAttention, RefundStuck, WebhookDrop, WebhookDelay, WebhookDuplicate,
-		WebhookReorder, WebhookBadSignature, WebhookOtherKey, WebhookTamper, WebhookBeforeRedirect)
+		WebhookReorder, WebhookBadSignature, WebhookOtherKey, WebhookTamper, WebhookBeforeRedirect, WebhookBeforeAnswer)
 }
 
 // AddFault turns a switch on.

@@ -164,6 +164,15 @@ func TestCharge_IsDecidedLater(t *testing.T) {
 	require.Equal(t, "2026-11-21T10:00:00.000Z", e.field(t, "paid_at"), "at its own time, not at the end of the leap")
 }
 
+func TestCharge_EventOvertakesTheAnswer(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	code := b.saved(t, "first")
+	require.NoError(t, b.AddFault(simulator.Fault{Kind: simulator.WebhookBeforeAnswer, Route: "charge"}))
+	require.Equal(t, http.StatusOK, b.charge(t, code, "second", nil).HTTP)
+	require.Len(t, b.receiver.got(), 2, "without waiting for it")
+}
+
 func (b *bundle) refund(t *testing.T, body map[string]any) envelope {
 	t.Helper()
 	return b.call(t, http.MethodPost, "/refund", testKey, body)

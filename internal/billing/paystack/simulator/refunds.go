@@ -85,8 +85,8 @@ func (d *store) refundable(wanted string) *transaction {
 
 // checkRefund returns the amount, which is the whole original one when it isn't said: also after a part was refunded.
 func (d *store) checkRefund(t *transaction, in map[string]json.RawMessage) (int64, *answer) {
-	refuse := func(message, code string) (int64, *answer) {
-		a := failure(http.StatusBadRequest, message, code, "")
+	refuse := func(message string) (int64, *answer) {
+		a := failure(http.StatusBadRequest, message, "invalid_params", "")
 		return 0, &a
 	}
 	taken := d.refunded(t, false)
@@ -96,21 +96,21 @@ func (d *store) checkRefund(t *transaction, in map[string]json.RawMessage) (int6
 		return 0, &a
 	}
 	if currency := text(in["currency"]); currency != "" && currency != t.Currency {
-		return refuse("Transaction currency must match refund currency", "invalid_params")
+		return refuse("Transaction currency must match refund currency")
 	}
 	amount := t.Amount
 	if raw, said := in["amount"]; said {
 		n, err := strconv.ParseInt(text(raw), 10, 64)
 		if err != nil || n <= 0 {
-			return refuse("Invalid Amount Sent", "invalid_params")
+			return refuse("Invalid Amount Sent")
 		}
 		amount = n
 	}
 	if amount > t.Amount {
-		return refuse("Refund amount exceeds transaction amount", "invalid_params")
+		return refuse("Refund amount exceeds transaction amount")
 	}
 	if taken+amount > t.Amount {
-		return refuse("Total refund amount cannot exceed original transaction amount", "invalid_params")
+		return refuse("Total refund amount cannot exceed original transaction amount")
 	}
 	return amount, nil
 }

@@ -3,6 +3,7 @@ package simulator_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -188,7 +189,16 @@ func TestAdmin(t *testing.T) {
 	require.Equal(t, "reversed", b.verify(t, "R1").field(t, "status"))
 	require.Equal(t, http.StatusBadRequest, post("/clock", asJSON, `nonsense`))
 
-	for _, path := range []string{"/transactions", "/deliveries", "/faults", "/journal", "/clock"} {
+	require.Equal(t, http.StatusOK, post("/transactions", asJSON, `{"transactions":[{"domain":"test","reference":"R2","email":"a@example.com",
+		"amount":5000,"currency":"NGN","paid_at":"2026-11-21T09:00:00Z"}]}`))
+	require.Equal(t, http.StatusOK, post("/transactions/R2/dispute", asJSON, `{"category":"fraud"}`))
+	require.Equal(t, http.StatusConflict, post("/transactions/R9/dispute", asJSON, `{}`))
+	require.Equal(t, http.StatusOK, post(fmt.Sprintf("/disputes/%d/decide", b.Disputes()[0].ID), asJSON, `{"lost":false}`))
+	require.Equal(t, http.StatusOK, b.refund(t, map[string]any{"transaction": "R2", "amount": 5000}).HTTP)
+	require.Equal(t, http.StatusOK, post(fmt.Sprintf("/refunds/%d/finish", b.Refunds()[0].ID), asJSON, `{"status":"processed"}`))
+	require.Equal(t, http.StatusConflict, post("/refunds/x/finish", asJSON, `{"status":"processed"}`))
+
+	for _, path := range []string{"/transactions", "/deliveries", "/faults", "/journal", "/clock", "/refunds", "/disputes", "/subscriptions"} {
 		require.True(t, json.Valid([]byte(page(t, admin.URL+path))), path)
 	}
 }
