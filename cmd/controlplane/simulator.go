@@ -25,8 +25,9 @@ func newSimulatorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "paystack-simulator",
 		Short: "Run a local Paystack: API, checkout page and webhooks, without real money",
-		Long: `Run a local Paystack for development: the transaction API and the checkout page on one
-port, and an admin API with fault switches, a movable clock and a journal on another.
+		Long: `Run a local Paystack for development: the API of transactions, saved cards, refunds,
+disputes, customers, plans and subscriptions with the checkout page on one port, and an
+admin API with fault switches, disputes to open, a movable clock and a journal on another.
 
 The keys that it accepts are read from PAYSTACK_SECRET_KEY (comma-separated), or from
 the file named by PAYSTACK_SECRET_KEY_FILE; test and live keys have separate stores.`,
