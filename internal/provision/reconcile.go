@@ -13,8 +13,11 @@ import (
 	"controlplane/internal/tenants"
 )
 
-// maxMendings is how often within an hour a tenant is mended in the same way; what doesn't stay mended is a person's business.
-const maxMendings = 5
+const (
+	// maxMendings is how often within mendingsCounted a tenant is mended in the same way; what doesn't stay mended is a person's business.
+	maxMendings     = 5
+	mendingsCounted = time.Hour
+)
 
 // ReconcileReport says what a reconciliation found and began.
 type ReconcileReport struct {
@@ -51,6 +54,7 @@ func (s *Service) Reconcile(ctx context.Context) (ReconcileReport, error) {
 			report.Enqueued[m.Tenant.ID.Subject()] = m.Kind
 		}
 	}
+	failures = append(failures, s.tellCalm(ctx))
 	if !w.NoCluster {
 		failures = append(failures, s.tellMissing(ctx, w, plan.Missing))
 	}
@@ -114,8 +118,8 @@ func unchanged(ctx context.Context, tx pgx.Tx, v TenantView, began time.Time) (s
 func (s *Service) flapping(ctx context.Context, tx pgx.Tx, m Mending) (bool, error) {
 	var often int
 	err := tx.QueryRow(ctx, `
-		SELECT count(*) FROM operations WHERE subject = $1 AND kind = $2 AND created_at > now() - interval '1 hour'`,
-		m.Tenant.ID.Subject(), m.Kind).Scan(&often)
+		SELECT count(*) FROM operations WHERE subject = $1 AND kind = $2 AND created_at > now() - $3::interval`,
+		m.Tenant.ID.Subject(), m.Kind, mendingsCounted).Scan(&often)
 	if err != nil {
 		return false, fmt.Errorf("count the operations on tenant %s: %w", m.Tenant.ID, err)
 	}

@@ -57,6 +57,30 @@ func (s *Service) tellMissing(ctx context.Context, w Worlds, missing map[tenants
 	return nil
 }
 
+// tellCalm takes back the alerts of tenants that have stayed mended since for as long as their mendings are counted.
+func (s *Service) tellCalm(ctx context.Context) error {
+	open, err := alerts.New(s.pool).List(ctx, alerts.Filter{Kind: alertFlapping, Limit: openAlerts})
+	if err != nil {
+		return err
+	}
+	for _, a := range open {
+		var calm bool
+		err := s.pool.QueryRow(ctx, `
+			SELECT $2 < now() - $3::interval AND NOT EXISTS (SELECT FROM operations WHERE subject = $1 AND created_at > now() - $3::interval)`,
+			a.Subject, a.LastAt, mendingsCounted).Scan(&calm)
+		if err != nil {
+			return fmt.Errorf("look for mendings of %s: %w", a.Subject, err)
+		}
+		if !calm {
+			continue
+		}
+		if err := alerts.Resolve(ctx, s.pool, alertFlapping, a.Subject); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // tellOrphans has one alert for all of them.
 func (s *Service) tellOrphans(ctx context.Context, left int) error {
 	if left == 0 {

@@ -195,6 +195,18 @@ func TestReconcile_WhatDoesNotStayMendedIsAPersonsBusiness(t *testing.T) {
 	_, err = s.pool.Exec(t.Context(), "UPDATE operations SET created_at = created_at - interval '1 hour'")
 	require.NoError(t, err)
 	s.begins(t, tenants.ResumeKind)
+
+	s.world.containers["odoo_acme"].running = true
+	s.reconcile(t)
+	require.NotEmpty(t, s.alerts(t), "it was mended only now")
+	_, err = s.pool.Exec(t.Context(), "UPDATE operations SET state = 'done', finished_at = now() - interval '2 hours', created_at = now() - interval '2 hours'")
+	require.NoError(t, err)
+	s.reconcile(t)
+	require.NotEmpty(t, s.alerts(t), "it was told of only now")
+	_, err = s.pool.Exec(t.Context(), "UPDATE alerts SET last_at = last_at - interval '2 hours'")
+	require.NoError(t, err)
+	s.reconcile(t)
+	require.Empty(t, s.alerts(t), "it has stayed mended")
 }
 
 func TestReconcile_WithoutTheDatabaseServer(t *testing.T) {
