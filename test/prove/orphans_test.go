@@ -93,7 +93,7 @@ func (w *world) commandOrphans(ctx context.Context) error {
 		return err
 	}
 	if text := strings.TrimSpace(string(out)); text != "" || err != nil {
-		return fmt.Errorf("admin orphans says (%v): %s", err, text)
+		return errors.Join(err, errors.New("admin orphans says: "+text))
 	}
 	return nil
 }

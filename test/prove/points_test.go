@@ -168,6 +168,7 @@ type recorder struct {
 
 func (r *recorder) hook(c wire.Call, p wire.Phase) bool {
 	switch p {
+	case wire.During:
 	case wire.Before:
 		if name, nth, ours := r.lens.see(c); ours {
 			r.mu.Lock()

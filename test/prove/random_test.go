@@ -124,7 +124,8 @@ func (g *game) moves(p *player) []command {
 		api("cancel (admin)", g.admin, "cancel-delete", nil, p.cancel()),
 		api("activate", p.owner, "activate", nil, p.activate(false)),
 		api("delete (owner)", p.owner, "force-delete", nil, p.remove(false)),
-		{"sweep", g.sweep}, {"forged webhook", func(ctx context.Context) error { return g.forge(ctx, p) }},
+		{"sweep", g.sweep},
+		{"forged webhook", func(ctx context.Context) error { return g.forge(ctx, p) }},
 	}
 	if g.dice.IntN(3) == 0 { // seldom enough for some to be paid for before
 		list = append(list, command{"jump", g.jump})

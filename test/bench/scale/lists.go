@@ -38,8 +38,10 @@ func lists(ctx context.Context, r *rig.Rig) error {
 		return err
 	}
 	questions := []question{
-		{"owner's list", "/api/clients", owner}, {"admin's first hundred", "/api/clients?limit=100", admin},
-		{"admin's, by status", "/api/clients?limit=100&status=pending", admin}, {"get", "/api/clients/bulk-0", owner},
+		{"owner's list", "/api/clients", owner},
+		{"admin's first hundred", "/api/clients?limit=100", admin},
+		{"admin's, by status", "/api/clients?limit=100&status=pending", admin},
+		{"get", "/api/clients/bulk-0", owner},
 	}
 	before, err := ask(ctx, questions)
 	if err != nil {
