@@ -65,7 +65,7 @@ func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, reference string, t Tr
 // paidTx is the only way to paid: the first one activates its client, any other one is a credit.
 func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction) (string, error) {
 	if p.Status == StatusSuccess || p.Status == StatusRefunded {
-		return "already applied", noteGateway(ctx, tx, p.ID, t)
+		return "already applied", errors.Join(noteGateway(ctx, tx, p.ID, t), s.bookFeeTx(ctx, tx, p, t))
 	}
 	tenant, err := s.deps.Tenants.Lock(ctx, tx, p.TenantID)
 	if err != nil {
@@ -93,6 +93,9 @@ func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 	if err := s.deps.Provisioner.EnqueueTx(ctx, tx, p.TenantID); err != nil && !errors.Is(err, ops.ErrLive) {
 		return "", fmt.Errorf("start provisioning tenant %s: %w", p.TenantID, err)
 	}
+	if err := s.bookActivationTx(ctx, tx, p, t); err != nil {
+		return "", err
+	}
 	s.deps.Log.InfoContext(ctx, "payment activates its client", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo)
 	return "activated", s.record(ctx, tx, p, "payment.success", nil)
 }
@@ -102,6 +105,9 @@ func (s *Service) creditTx(ctx context.Context, tx pgx.Tx, p Payment, t Transact
 		return err
 	}
 	if err := insertCredit(ctx, tx, p, reason, s.now()); err != nil {
+		return err
+	}
+	if err := s.bookCreditTx(ctx, tx, p, t); err != nil {
 		return err
 	}
 	s.deps.Log.WarnContext(ctx, "payment became a credit", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo, "reason", reason)

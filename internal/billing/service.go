@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"controlplane/internal/audit"
+	"controlplane/internal/invoicing"
 	"controlplane/internal/ops"
 	"controlplane/internal/tenants"
 )
@@ -24,7 +25,7 @@ type Capacity interface {
 	Check(ctx context.Context, id tenants.ID, planID string) error
 }
 
-// Deps is what a Service works with; all but Capacity and Now are required.
+// Deps is what a Service works with; all but Invoices, Capacity and Now are required.
 type Deps struct {
 	Pool        *pgxpool.Pool
 	Tenants     *tenants.Service
@@ -32,6 +33,7 @@ type Deps struct {
 	Gateway     Gateway
 	Provisioner Provisioner
 	Audit       *audit.Log
+	Invoices    *invoicing.Service // nil: an unnamed seller's
 	Log         *slog.Logger
 	Capacity    Capacity         // nil: there is always room
 	Now         func() time.Time // nil: time.Now
@@ -55,6 +57,9 @@ type Service struct {
 func New(deps Deps, opts Options) *Service {
 	if deps.Now == nil {
 		deps.Now = time.Now
+	}
+	if deps.Invoices == nil {
+		deps.Invoices = invoicing.New(invoicing.Deps{Pool: deps.Pool, Audit: deps.Audit, Now: deps.Now}, invoicing.Options{})
 	}
 	opts.GatewayTimeout = cmp.Or(opts.GatewayTimeout, 12*time.Second)
 	opts.CloseAfter = cmp.Or(opts.CloseAfter, 72*time.Hour)
