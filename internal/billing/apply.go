@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/alerts"
 	"controlplane/internal/audit"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
@@ -17,34 +18,53 @@ import (
 // settle asks the gateway about one payment and applies the answer; webhook, verify and poller all end here. No transaction is open
 // while the gateway is asked, so the answer may be old by the time it is applied: applyTx allows for that.
 func (s *Service) settle(ctx context.Context, reference string) error {
-	t, err := s.deps.Gateway.Verify(ctx, reference)
-	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
-		return fmt.Errorf("verify %s: %w", reference, err)
+	f, err := s.look(ctx, reference, "")
+	if err != nil {
+		return err
 	}
-	return s.apply(ctx, reference, t, err == nil)
+	return s.apply(ctx, f)
 }
 
-func (s *Service) apply(ctx context.Context, reference string, t Transaction, found bool) error {
+func (s *Service) apply(ctx context.Context, f finding) error {
 	return postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
-		_, err := s.applyTx(ctx, tx, reference, t, found)
+		_, err := s.applyTx(ctx, tx, f)
 		return err
 	})
 }
 
 // applyTx brings our row in line with what the gateway said, under a lock on the row; doing it again, late or twice at once changes
 // nothing more. It never takes a payment back from paid to unpaid by itself. The result is a line for people.
-func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, reference string, t Transaction, found bool) (string, error) {
-	p, err := lockPayment(ctx, tx, reference)
+func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, f finding) (string, error) {
+	p, err := lockPayment(ctx, tx, f.Reference)
 	if errors.Is(err, ErrPaymentNotFound) {
-		s.deps.Log.WarnContext(ctx, "the gateway told of a payment that isn't ours", "reference", reference)
+		s.deps.Log.WarnContext(ctx, "the gateway told of a payment that isn't ours", "reference", f.Reference)
 		return "not a payment of ours", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	if !found {
+	if !f.Found {
 		return "unknown to the gateway", s.notFoundTx(ctx, tx, p)
 	}
+	// What says why money went back comes first, so that the transaction's being reversed is no riddle.
+	if returning(f.Transaction.Status) {
+		if p, err = s.applyReturnsTx(ctx, tx, p, f); err != nil {
+			return "", err
+		}
+		return s.applyTransactionTx(ctx, tx, p, f.Transaction)
+	}
+	outcome, err := s.applyTransactionTx(ctx, tx, p, f.Transaction)
+	if err != nil || len(f.Refunds)+len(f.Disputes) == 0 {
+		return outcome, err
+	}
+	if p, err = lockPayment(ctx, tx, f.Reference); err != nil {
+		return "", err
+	}
+	_, err = s.applyReturnsTx(ctx, tx, p, f)
+	return outcome, err
+}
+
+func (s *Service) applyTransactionTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction) (string, error) {
 	v, note := judge(p, t)
 	if note != "" {
 		s.deps.Log.WarnContext(ctx, "payment needs attention", "reference", p.Reference, "payment_id", p.ID, "tenant_id", p.TenantID,
@@ -52,6 +72,9 @@ func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, reference string, t Tr
 	}
 	switch v {
 	case paid:
+		if err := s.unparkTx(ctx, tx, p); err != nil {
+			return "", err
+		}
 		return s.paidTx(ctx, tx, p, t)
 	case suspect:
 		return note, s.parkTx(ctx, tx, p, t, note)
@@ -107,6 +130,12 @@ func (s *Service) creditTx(ctx context.Context, tx pgx.Tx, p Payment, t Transact
 	if err := insertCredit(ctx, tx, p, reason, s.now()); err != nil {
 		return err
 	}
+	if err := alerts.Raise(ctx, tx, alerts.Alert{
+		Kind: alertUnused, Subject: "payment/" + p.Reference,
+		Message: fmt.Sprintf("%d kobo of payment %s are to be given back or kept as a credit: %s.", p.AmountKobo, p.Reference, reason),
+	}); err != nil {
+		return err
+	}
 	if err := s.bookCreditTx(ctx, tx, p, t); err != nil {
 		return err
 	}
@@ -125,24 +154,10 @@ func (s *Service) parkTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 	if p.Review == why {
 		return nil
 	}
-	return s.record(ctx, tx, p, "payment.review", map[string]any{"reason": why})
-}
-
-// reverseTx notes a refund or a lost dispute. What a client does without its money is for a person, or for dunning, to decide.
-func (s *Service) reverseTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction, v verdict, note string) error {
-	if v == reversing { // full or partial, and it may fail: nothing is final
-		if p.Status == StatusSuccess || p.Status == StatusRefunded {
-			return noteGateway(ctx, tx, p.ID, t)
-		}
-		return s.parkTx(ctx, tx, p, t, note)
-	}
-	if p.Status == StatusRefunded {
-		return nil
-	}
-	if err := markRefunded(ctx, tx, p, t, note, s.now()); err != nil {
+	if err := s.parkedTx(ctx, tx, p, t, why); err != nil {
 		return err
 	}
-	return s.record(ctx, tx, p, "payment.refunded", map[string]any{"before": string(p.Status)})
+	return s.record(ctx, tx, p, "payment.review", map[string]any{"reason": why})
 }
 
 // waitTx schedules the next look, or closes a reference that nobody paid for long enough. Closing is only for our list: a later

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -101,27 +100,20 @@ func (s *Service) ForgetApplied(ctx context.Context) error {
 	return err
 }
 
-// verified is what Do hands to Tx.
-type verified struct {
-	Reference   string      `json:"reference"`
-	Found       bool        `json:"found"`
-	Transaction Transaction `json:"transaction"`
-}
-
 func (s *Service) verifyEvent(ctx context.Context, r *ops.Run) error {
 	var in eventInput
 	if err := r.Input(&in); err != nil {
 		return ops.Permanent(fmt.Errorf("read the input: %w", err))
 	}
-	reference, err := eventReference(ctx, s.deps.Pool, in.EventID)
+	name, reference, err := eventSubject(ctx, s.deps.Pool, in.EventID)
 	if err != nil {
 		return fmt.Errorf("read event %d: %w", in.EventID, err)
 	}
-	t, err := s.deps.Gateway.Verify(ctx, reference)
-	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
-		return fmt.Errorf("verify %s: %w", reference, err)
+	f, err := s.look(ctx, reference, name)
+	if err != nil {
+		return err
 	}
-	return r.Set("verified", verified{Reference: reference, Found: err == nil, Transaction: t})
+	return r.Set("verified", f)
 }
 
 func (s *Service) applyEventTx(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
@@ -129,11 +121,11 @@ func (s *Service) applyEventTx(ctx context.Context, tx pgx.Tx, r *ops.Run) error
 	if err := r.Input(&in); err != nil {
 		return err
 	}
-	var v verified
-	if ok, err := r.Get("verified", &v); err != nil || !ok {
+	var f finding
+	if ok, err := r.Get("verified", &f); err != nil || !ok {
 		return fmt.Errorf("read what the gateway said (there: %t): %w", ok, err)
 	}
-	outcome, err := s.applyTx(ctx, tx, v.Reference, v.Transaction, v.Found)
+	outcome, err := s.applyTx(ctx, tx, f)
 	if err != nil {
 		return err
 	}

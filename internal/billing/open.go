@@ -2,7 +2,6 @@ package billing
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -59,9 +58,9 @@ func (s *Service) openReferences(ctx context.Context, id tenants.ID) ([]string, 
 func (s *Service) settleNow(ctx context.Context, reference string) error {
 	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)
 	defer cancel()
-	t, err := s.deps.Gateway.Verify(call, reference)
-	if err != nil && !errors.Is(err, ErrTransactionNotFound) {
-		return ErrGatewayDown.WithCause(fmt.Errorf("verify %s: %w", reference, err))
+	f, err := s.look(call, reference, "")
+	if err != nil {
+		return ErrGatewayDown.WithCause(err)
 	}
-	return s.apply(ctx, reference, t, err == nil)
+	return s.apply(ctx, f)
 }

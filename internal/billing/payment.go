@@ -60,6 +60,8 @@ type Payment struct {
 	Purpose          Purpose
 	Review           string // why a person has to look; "" mostly
 	GatewayStatus    GatewayStatus
+	RefundedKobo     int64 // what went back of it so far
+	ReceivedKobo     int64 // of one that is parked: what was paid; 0 otherwise
 	CreatedAt        time.Time
 	PaidAt           *time.Time // as the gateway says
 	CompletedAt      *time.Time // when we learnt of it

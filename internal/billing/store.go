@@ -14,7 +14,7 @@ import (
 )
 
 const paymentColumns = `p.id, p.account_id, p.tenant_id, t.name, p.plan_id, p.billing_cycle, p.amount_kobo, p.currency, p.mode, p.email,
-	p.reference, coalesce(p.authorization_url, ''), p.status, p.purpose, coalesce(p.review, ''), p.gateway_status, p.created_at,
+	p.reference, coalesce(p.authorization_url, ''), p.status, p.purpose, coalesce(p.review, ''), p.gateway_status, p.refunded_kobo, coalesce(p.received_kobo, 0), p.created_at,
 	p.paid_at, p.completed_at`
 
 // The name is only shown; tenants' rows are read here, never written.
@@ -23,7 +23,7 @@ const fromPayments = ` FROM payments p JOIN tenants t ON t.id = p.tenant_id `
 func scanPayment(row pgx.CollectableRow) (Payment, error) {
 	var p Payment
 	err := row.Scan(&p.ID, &p.AccountID, &p.TenantID, &p.TenantName, &p.PlanID, &p.BillingCycle, &p.AmountKobo, &p.Currency, &p.Mode,
-		&p.Email, &p.Reference, &p.AuthorizationURL, &p.Status, &p.Purpose, &p.Review, &p.GatewayStatus, &p.CreatedAt, &p.PaidAt,
+		&p.Email, &p.Reference, &p.AuthorizationURL, &p.Status, &p.Purpose, &p.Review, &p.GatewayStatus, &p.RefundedKobo, &p.ReceivedKobo, &p.CreatedAt, &p.PaidAt,
 		&p.CompletedAt)
 	return p, err
 }

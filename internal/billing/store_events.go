@@ -27,10 +27,9 @@ func insertEvent(ctx context.Context, tx pgx.Tx, e Event, body []byte, outcome s
 	return id, nil
 }
 
-func eventReference(ctx context.Context, q postgres.Querier, id int64) (string, error) {
-	var reference string
-	err := q.QueryRow(ctx, `SELECT coalesce(reference, '') FROM payment_events WHERE id = $1`, id).Scan(&reference)
-	return reference, err
+func eventSubject(ctx context.Context, q postgres.Querier, id int64) (name, reference string, err error) {
+	err = q.QueryRow(ctx, `SELECT event, coalesce(reference, '') FROM payment_events WHERE id = $1`, id).Scan(&name, &reference)
+	return name, reference, err
 }
 
 func markEventApplied(ctx context.Context, tx pgx.Tx, id int64, outcome string, now time.Time) error {

@@ -1,0 +1,125 @@
+package billing
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/invoicing"
+	"controlplane/internal/ledger"
+	"controlplane/internal/postgres"
+)
+
+// holder is the account in which the money of a payment is, seen from the customer: what it settled, what we hold for them, or nobody's.
+func holder(p Payment) ledger.Account {
+	switch {
+	case p.ReceivedKobo > 0:
+		return ledger.Suspense
+	case p.Purpose == PurposeCredit:
+		return ledger.Credit(p.AccountID)
+	}
+	return ledger.Receivable(p.AccountID)
+}
+
+// move posts that money of a payment went from one account to another, once for each key.
+func (s *Service) move(ctx context.Context, tx pgx.Tx, p Payment, key, kind string, to, from ledger.Account, kobo int64) error {
+	return ledger.PostTx(ctx, tx, ledger.Entry{
+		Key: key, Mode: ledger.Mode(p.Mode), At: s.now(), Kind: kind, AccountID: p.AccountID, TenantID: p.TenantID, PaymentID: int64(p.ID),
+		Memo: p.Reference, Lines: ledger.Move(to, from, kobo, p.Currency),
+	})
+}
+
+// bookRefundTx posts a refund when the gateway takes it on, and when it ends.
+func (s *Service) bookRefundTx(ctx context.Context, tx pgx.Tx, p Payment, before, after RefundOrder) error {
+	key := fmt.Sprintf("refund/%d", after.ID)
+	accepted := before.AcceptedAt != nil && before.State != RefundFailed
+	switch {
+	case after.State == RefundFailed && !accepted:
+		return nil // it never left
+	case after.State == RefundFailed:
+		return s.move(ctx, tx, p, key+"/failed", "refund_failed", ledger.RefundsInTransit, holder(p), before.AmountKobo)
+	case before.State == RefundFailed && after.AcceptedAt == before.AcceptedAt:
+		key += "/after_all"
+	}
+	if !accepted {
+		if err := s.move(ctx, tx, p, key, "refund", holder(p), ledger.RefundsInTransit, after.AmountKobo); err != nil {
+			return err
+		}
+	}
+	if after.State != RefundProcessed {
+		return nil
+	}
+	if err := s.creditNoteTx(ctx, tx, p, key, after.AmountKobo, after.Reason); err != nil {
+		return err
+	}
+	return s.move(ctx, tx, p, key+"/processed", "refund_processed", ledger.RefundsInTransit, ledger.Gateway, after.AmountKobo)
+}
+
+// creditNoteTx takes back what was invoiced for a payment, if anything was.
+func (s *Service) creditNoteTx(ctx context.Context, tx pgx.Tx, p Payment, key string, kobo int64, reason string) error {
+	if holder(p) != ledger.Receivable(p.AccountID) {
+		return nil
+	}
+	var invoice invoicing.ID
+	err := tx.QueryRow(ctx, `SELECT id FROM invoices WHERE payment_id = $1 AND credits_id IS NULL ORDER BY id LIMIT 1`, p.ID).Scan(&invoice)
+	if postgres.NoRows(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find the invoice of payment %s: %w", p.Reference, err)
+	}
+	_, err = s.deps.Invoices.CreditNoteTx(ctx, tx, invoicing.CreditDraft{Key: key, InvoiceID: invoice, GrossKobo: kobo, Reason: reason})
+	return err
+}
+
+// bookReversalTx posts money that is gone and of which nobody knows why. What was never applied was never posted.
+func (s *Service) bookReversalTx(ctx context.Context, tx pgx.Tx, p Payment) error {
+	switch {
+	case p.ReceivedKobo > 0:
+		return s.move(ctx, tx, p, "reversal/"+p.Reference, "reversal", ledger.Suspense, ledger.Gateway, p.ReceivedKobo)
+	case p.Status == StatusSuccess:
+		return s.move(ctx, tx, p, "reversal/"+p.Reference, "reversal", ledger.Suspense, ledger.Gateway, p.AmountKobo)
+	}
+	return nil
+}
+
+func (s *Service) bookExplainedTx(ctx context.Context, tx pgx.Tx, p Payment) error {
+	kobo := p.AmountKobo
+	if p.ReceivedKobo > 0 {
+		kobo = p.ReceivedKobo
+	}
+	return s.move(ctx, tx, p, "reversal/"+p.Reference+"/explained", "reversal_explained", ledger.Gateway, ledger.Suspense, kobo)
+}
+
+func (s *Service) bookParkedTx(ctx context.Context, tx pgx.Tx, p Payment, kobo int64) error {
+	return s.move(ctx, tx, p, "parked/"+p.Reference, "parked", ledger.Gateway, ledger.Suspense, kobo)
+}
+
+func (s *Service) bookUnparkedTx(ctx context.Context, tx pgx.Tx, p Payment) error {
+	return s.move(ctx, tx, p, "parked/"+p.Reference+"/taken", "parked_taken", ledger.Suspense, ledger.Gateway, p.ReceivedKobo)
+}
+
+// bookDisputeTx posts what a bank claims, and how that ended.
+func (s *Service) bookDisputeTx(ctx context.Context, tx pgx.Tx, p Payment, before, after DisputeCase) error {
+	key := fmt.Sprintf("dispute/%d", after.ID)
+	if before.ID == 0 {
+		if err := s.move(ctx, tx, p, key, "dispute", ledger.Disputes, ledger.Gateway, after.ClaimedKobo); err != nil {
+			return err
+		}
+	}
+	if before.Outcome == after.Outcome || after.Outcome == OutcomeOpen {
+		return nil
+	}
+	lost := int64(0)
+	if after.Outcome == OutcomeLost {
+		lost = min(after.AmountKobo, after.ClaimedKobo)
+		if err := s.move(ctx, tx, p, key+"/lost", "dispute_lost", ledger.WriteOffs, ledger.Disputes, lost); err != nil {
+			return err
+		}
+	}
+	if kept := after.ClaimedKobo - lost; kept > 0 {
+		return s.move(ctx, tx, p, key+"/won", "dispute_won", ledger.Gateway, ledger.Disputes, kept)
+	}
+	return nil
+}
