@@ -57,6 +57,7 @@ func (r *report) add(p point, o outcome, err error) {
 		return
 	case !o.hit:
 		r.missed++
+		fmt.Printf("  not come past: %s in step %s, %s %q (%d)\n", p.Phase, p.Step, p.Server, p.Call, p.Nth)
 		return
 	case p.boundary():
 		r.boundary++

@@ -40,6 +40,11 @@ func newWorld(ctx context.Context, r *rig.Rig) (*world, error) {
 	if w.cluster, err = pgxpool.New(ctx, r.ClusterURL("postgres")); err != nil {
 		return nil, err
 	}
+	if realOdoo { // one installation is enough
+		if _, err := r.Pool.Exec(ctx, "UPDATE plans SET apps = (SELECT apps FROM plans WHERE id = $1)", plan); err != nil {
+			return nil, err
+		}
+	}
 	if w.serve, err = r.Serve(ctx); err != nil {
 		return nil, err
 	}

@@ -116,6 +116,8 @@ func (r *Rig) prepare(ctx context.Context, o Options) error {
 		"EXTERNAL_DB_PASSWORD": secrets.RandomHex(16), "EXTERNAL_DB_SSLMODE": "disable",
 		"TENANT_SUPERNET": supernet().String(), "ODOO_IMAGE": odoo, "DOCKER_SOCKET_PATH": "unix://" + r.dir + "/engine.sock",
 		"RIG_PLATFORM_PORT": strconv.Itoa(ports[5]), "RIG_CLUSTER_PORT": strconv.Itoa(ports[6]),
+		// Stand-ins take nothing of what is promised for them.
+		"CAPACITY_MEMORY_OVERCOMMIT": "1000", "CAPACITY_CPU_OVERCOMMIT": "1000", "CAPACITY_DISK_OVERCOMMIT": "1000", "CAPACITY_CONNECTIONS_OVERCOMMIT": "1000",
 	}
 	maps.Copy(r.env, o.Env)
 	return nil
