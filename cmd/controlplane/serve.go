@@ -20,6 +20,7 @@ import (
 	"controlplane/internal/cleanup"
 	"controlplane/internal/config"
 	"controlplane/internal/feed"
+	"controlplane/internal/invoicing"
 	"controlplane/internal/postgres"
 	"controlplane/internal/provision"
 	"controlplane/internal/provision/docker"
@@ -74,6 +75,7 @@ type platform struct {
 	cfg       config.Config
 	log       *slog.Logger
 	billing   *billing.Service
+	invoices  *invoicing.Service
 	capacity  *capacity.Service
 	schedules *cleanup.Service
 	provision *provision.Service
@@ -144,9 +146,12 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	if err != nil {
 		return fmt.Errorf("set up the payment gateway: %w", err)
 	}
+	if err := p.wireInvoices(); err != nil {
+		return err
+	}
 	p.billing = billing.New(billing.Deps{
 		Pool: p.pool, Tenants: p.tenants, Ops: p.ops, Gateway: gateway, Provisioner: provision.Enqueuer{Ops: p.ops}, Audit: p.audit, Capacity: p.capacity,
-		Log: p.log,
+		Invoices: p.invoices, Log: p.log,
 	}, billing.Options{CallbackURL: p.cfg.CallbackURL()})
 	p.billing.Register()
 	p.wireSchedules()

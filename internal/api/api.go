@@ -20,6 +20,7 @@ import (
 	"controlplane/internal/billing"
 	"controlplane/internal/feed"
 	"controlplane/internal/idempotency"
+	"controlplane/internal/invoicing"
 	"controlplane/internal/ops"
 	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
@@ -47,6 +48,7 @@ type Deps struct {
 	Accounts    *accounts.Service
 	Tenants     *tenants.Service
 	Billing     *billing.Service
+	Invoices    *invoicing.Service
 	Ops         *ops.Engine
 	Audit       *audit.Log
 	Alerts      *alerts.Board
@@ -85,6 +87,7 @@ type Rates struct {
 	Ready      int // per address; default 600
 	Cleanup    int // per address, also with the right token; default 10
 	Tickets    int // for event streams, per account; default 60
+	Invoice    int // PDFs, per account; default 60
 }
 
 // Options are the settings. Zero values mean the defaults.
@@ -124,7 +127,7 @@ func (o Options) withDefaults() Options {
 	r.Login, r.Register, r.Refresh = cmp.Or(r.Login, 5), cmp.Or(r.Register, 10), cmp.Or(r.Refresh, 30)
 	r.Initialize, r.Confirm = cmp.Or(r.Initialize, 10), cmp.Or(r.Confirm, 30)
 	r.Profile, r.Reset, r.Progress = cmp.Or(r.Profile, 20), cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
-	r.Ready, r.Cleanup, r.Tickets = cmp.Or(r.Ready, 600), cmp.Or(r.Cleanup, 10), cmp.Or(r.Tickets, 60)
+	r.Ready, r.Cleanup, r.Tickets, r.Invoice = cmp.Or(r.Ready, 600), cmp.Or(r.Cleanup, 10), cmp.Or(r.Tickets, 60), cmp.Or(r.Invoice, 60)
 	return o
 }
 
@@ -147,7 +150,7 @@ func New(deps Deps, opts Options) (http.Handler, error) {
 }
 
 func newServer(deps Deps, opts Options) (*server, error) {
-	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Ops == nil || deps.Audit == nil || deps.Alerts == nil ||
+	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Invoices == nil || deps.Ops == nil || deps.Audit == nil || deps.Alerts == nil ||
 		deps.Feed == nil || deps.Idempotency == nil || deps.Limiter == nil || deps.Passwords == nil || deps.Schedules == nil || deps.Cleaner == nil || deps.Log == nil {
 		return nil, errors.New("the API lacks something that it works with")
 	}
@@ -181,6 +184,7 @@ func (s *server) router() chi.Router {
 	s.authRoutes(r)
 	s.clientRoutes(r)
 	s.paymentRoutes(r)
+	s.invoiceRoutes(r)
 	s.operationRoutes(r)
 	s.eventRoutes(r)
 	s.adminRoutes(r)

@@ -55,6 +55,11 @@ func accessTable() []access {
 		{"POST", "/api/payments/initialize", `{"plan":"basic","client_name":"acme"}`, 401, 404, 200, 404},
 		{"GET", "/api/payments/verify/REFERENCE", "", 401, 404, 200, 404},
 		{"GET", "/api/payments/history", "", 401, 200, 200, 200},
+		{"GET", "/api/invoices", "", 401, 200, 200, 200},
+		{"GET", "/api/invoices/INV-2026-000001.pdf", "", 401, 404, 404, 404}, // of one that exists: invoices_test.go
+		{"GET", "/api/invoices/INV-2026-000001.json", "", 401, 404, 404, 404},
+		{"GET", "/api/billing/profile", "", 401, 200, 200, 200},
+		{"PATCH", "/api/billing/profile", `{"name":"Acme Ltd"}`, 401, 200, 200, 200},
 		{"GET", "/api/payments/subscription", "", 401, 501, 501, 501},
 		{"POST", "/api/payments/cancel-subscription", "", 401, 501, 501, 501},
 		{"GET", "/api/admin/credits", "", 401, 403, 403, 200},
@@ -109,7 +114,7 @@ func TestAccessTableIsComplete(t *testing.T) {
 	covered := map[string]bool{}
 	for _, route := range accessTable() {
 		path, _, _ := strings.Cut(route.path, "?")
-		path = strings.NewReplacer("/acme", "/{name}", "/schedules/unpaid", "/schedules/{name}", "/schedules/deletions", "/schedules/{name}", "/erp.example.com", "/{domain}", "/REFERENCE", "/{reference}", "/999", "/{id}").Replace(path)
+		path = strings.NewReplacer("/acme", "/{name}", "/schedules/unpaid", "/schedules/{name}", "/schedules/deletions", "/schedules/{name}", "/erp.example.com", "/{domain}", "/REFERENCE", "/{reference}", "/INV-2026-000001", "/{number}", "/999", "/{id}").Replace(path)
 		covered[route.method+" "+path] = true
 	}
 	for path, item := range specDocument(t).Paths.Map() {

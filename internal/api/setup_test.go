@@ -28,6 +28,7 @@ import (
 	"controlplane/internal/billing"
 	"controlplane/internal/feed"
 	"controlplane/internal/idempotency"
+	"controlplane/internal/invoicing"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/postgres/pgtest"
@@ -89,8 +90,9 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 	b.tenants = tenants.New(tenants.Deps{Pool: pool, Sealer: sealer, Audit: trail, Ops: b.ops}, tenants.Options{})
 	b.feed, err = feed.New(feed.Deps{Pool: pool, Log: log}, feed.Options{})
 	require.NoError(t, err)
+	papers := invoicing.New(invoicing.Deps{Pool: pool, Audit: trail}, invoicing.Options{Seller: invoicing.Party{Name: "Seller Ltd", TaxID: "T-1"}})
 	money := billing.New(billing.Deps{
-		Pool: pool, Tenants: b.tenants, Ops: b.ops, Gateway: b.gateway, Provisioner: &provisioner{ops: b.ops}, Audit: trail, Log: log,
+		Pool: pool, Tenants: b.tenants, Ops: b.ops, Gateway: b.gateway, Provisioner: &provisioner{ops: b.ops}, Audit: trail, Log: log, Invoices: papers,
 	}, billing.Options{CallbackURL: "https://api.example.com/payment/callback"})
 	money.Register()
 	b.worker = newWorker(b.tenants)
@@ -98,7 +100,7 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 
 	many := 1_000_000
 	deps := api.Deps{
-		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool), Idempotency: idempotency.New(pool, idempotency.Options{}),
+		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Invoices: papers, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool), Idempotency: idempotency.New(pool, idempotency.Options{}),
 		Passwords: resetter{b}, Log: log, Alerts: alerts.New(pool), Feed: b.feed, Schedules: &schedules{}, Cleaner: &cleaner{}, Inspector: b.worker,
 		Metrics: metrics{},
 		Checks:  []api.Check{{Name: "database", Probe: pool.Ping}},

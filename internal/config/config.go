@@ -26,6 +26,7 @@ type Config struct {
 	Platform Platform
 	Cluster  Cluster
 	Paystack Paystack
+	Seller   Seller
 	Engine   Engine
 	Worker   Worker
 	Capacity Capacity

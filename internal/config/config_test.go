@@ -25,6 +25,9 @@ func production() map[string]string {
 		"EXTERNAL_DB_PASSWORD": "Wn4kLs9dFj2hGx6cVb8m",
 		"EXTERNAL_DB_NAME":     "template1",
 		"PAYSTACK_SECRET_KEY":  "sk_live_5f0c1d2e3a4b",
+		"SELLER_NAME":          "Hosting Nigeria Ltd",
+		"SELLER_ADDRESS":       "12 Adeola Odeku Street, Lagos",
+		"SELLER_TAX_ID":        "12345678-0001",
 		"API_PUBLIC_URL":       "https://api.erp.hosting.ng",
 		"EDGE_PUBLIC_URL":      "https://erp.hosting.ng",
 	}

@@ -87,7 +87,7 @@ func (c Config) unsafe(parts []Part) []string {
 		add("DATA_KEY must differ from SECRET_KEY")
 	}
 	if needs(PartPayments) {
-		for _, problem := range c.unsafeGateway() {
+		for _, problem := range append(c.unsafeGateway(), c.Seller.unsafe()...) {
 			add("%s", problem)
 		}
 	}
