@@ -169,10 +169,14 @@ func TestRoutes(t *testing.T) {
 	list, err := tenants.Routes(t.Context(), b.pool)
 	require.NoError(t, err)
 	require.Equal(t, []tenants.Route{
-		{TenantID: waiting.ID, Name: "waiting", Host: "waiting.example.test", State: tenants.Pending, HTTPPort: 8069, EventPort: 8069,
-			MaxBodyMB: 128, MaxConnections: 200},
-		{TenantID: live.ID, Name: "lively", Host: "lively.example.test", State: tenants.Active, Address: endpoint().Address, HTTPPort: 8069, EventPort: 8072,
-			MaxBodyMB: 128, MaxConnections: 200},
+		{
+			TenantID: waiting.ID, Name: "waiting", Host: "waiting.example.test", State: tenants.Pending, HTTPPort: 8069, EventPort: 8069,
+			MaxBodyMB: 128, MaxConnections: 200,
+		},
+		{
+			TenantID: live.ID, Name: "lively", Host: "lively.example.test", State: tenants.Active, Address: endpoint().Address, HTTPPort: 8069, EventPort: 8072,
+			MaxBodyMB: 128, MaxConnections: 200,
+		},
 	}, list)
 
 	route, ok, err := tenants.RouteOf(t.Context(), b.pool, live.ID)

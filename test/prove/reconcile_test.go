@@ -36,8 +36,11 @@ func TestReconcile_AtTheStart(t *testing.T) {
 
 	w.serve.Kill()
 	for _, args := range [][]string{
-		{"rm", "--force", "odoo_" + gone.Name}, {"network", "rm", gone.Name + "_network"}, {"stop", "odoo_" + halted.Name},
-		{"start", "odoo_" + suspended.Name}, {"start", "odoo_" + scheduled.Name},
+		{"rm", "--force", "odoo_" + gone.Name},
+		{"network", "rm", gone.Name + "_network"},
+		{"stop", "odoo_" + halted.Name},
+		{"start", "odoo_" + suspended.Name},
+		{"start", "odoo_" + scheduled.Name},
 		{"volume", "create", "--label", "com.odoo-cloud.installation=" + w.Installation, "--label", "com.odoo-cloud.client=999999", "odoo_leftover" + gone.Name},
 	} {
 		_, err := rig.Docker(ctx, args...)
