@@ -90,6 +90,13 @@ func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 	if p.Status == StatusSuccess || p.Status == StatusRefunded {
 		return "already applied", errors.Join(noteGateway(ctx, tx, p.ID, t), s.bookFeeTx(ctx, tx, p, t))
 	}
+	switch p.Purpose {
+	case PurposeRenewal:
+		return s.renewedTx(ctx, tx, p, t)
+	case PurposeUpgrade:
+		return s.upgradedTx(ctx, tx, p, t)
+	case PurposeActivation, PurposeCredit:
+	}
 	tenant, err := s.deps.Tenants.Lock(ctx, tx, p.TenantID)
 	if err != nil {
 		return "", err
@@ -116,6 +123,9 @@ func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 	if err := s.deps.Provisioner.EnqueueTx(ctx, tx, p.TenantID); err != nil && !errors.Is(err, ops.ErrLive) {
 		return "", fmt.Errorf("start provisioning tenant %s: %w", p.TenantID, err)
 	}
+	if p, err = s.startTx(ctx, tx, p, t); err != nil {
+		return "", err
+	}
 	if err := s.bookActivationTx(ctx, tx, p, t); err != nil {
 		return "", err
 	}
@@ -130,13 +140,13 @@ func (s *Service) creditTx(ctx context.Context, tx pgx.Tx, p Payment, t Transact
 	if err := insertCredit(ctx, tx, p, reason, s.now()); err != nil {
 		return err
 	}
+	if err := s.bookCreditTx(ctx, tx, p, t); err != nil {
+		return err
+	}
 	if err := alerts.Raise(ctx, tx, alerts.Alert{
 		Kind: alertUnused, Subject: "payment/" + p.Reference,
 		Message: fmt.Sprintf("%d kobo of payment %s are to be given back or kept as a credit: %s.", p.AmountKobo, p.Reference, reason),
 	}); err != nil {
-		return err
-	}
-	if err := s.bookCreditTx(ctx, tx, p, t); err != nil {
 		return err
 	}
 	s.deps.Log.WarnContext(ctx, "payment became a credit", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo, "reason", reason)

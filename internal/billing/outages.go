@@ -27,6 +27,19 @@ func (w watched) Initialize(ctx context.Context, r InitializeRequest) (Checkout,
 func (w watched) Verify(ctx context.Context, reference string) (Transaction, error) {
 	t, err := w.Gateway.Verify(ctx, reference)
 	w.note(ctx, err)
+	if err == nil {
+		w.s.keepCard(ctx, t)
+	}
+	return t, err
+}
+
+// ChargeAuthorization notes whether there was an answer.
+func (w watched) ChargeAuthorization(ctx context.Context, r ChargeRequest) (Transaction, error) {
+	t, err := w.Gateway.ChargeAuthorization(ctx, r)
+	w.note(ctx, err)
+	if err == nil {
+		w.s.keepCard(ctx, t)
+	}
 	return t, err
 }
 

@@ -36,10 +36,13 @@ const (
 // Purpose is what a paid payment was used for.
 type Purpose string
 
-// A payment is made to activate a client; one that comes second is kept as a credit.
+// A payment is made to activate a client, to pay for its next period, or for the rest of one on a larger plan; one that comes second is
+// kept as a credit.
 const (
 	PurposeActivation Purpose = "activation"
 	PurposeCredit     Purpose = "credit"
+	PurposeRenewal    Purpose = "renewal"
+	PurposeUpgrade    Purpose = "upgrade"
 )
 
 // Payment is one reference at the gateway. Several may be open for one purchase; at most one of them activates the client.
@@ -65,6 +68,14 @@ type Payment struct {
 	CreatedAt        time.Time
 	PaidAt           *time.Time // as the gateway says
 	CompletedAt      *time.Time // when we learnt of it
+
+	// Of renewals and upgrades.
+	SubscriptionID SubscriptionID
+	PeriodStart    time.Time // what it pays for; of an upgrade the period of which it pays the rest
+	PeriodEnd      time.Time
+	FromPlanID     string // of an upgrade; PlanID is the new one
+	Charged        bool   // taken from a saved card; nobody goes to a checkout
+	Attempt        int    // of a renewal, from 1; 0: the owner's own doing
 }
 
 // Credit is money that was paid and activated nothing.

@@ -12,6 +12,7 @@ import (
 	"controlplane/internal/audit"
 	"controlplane/internal/invoicing"
 	"controlplane/internal/ops"
+	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
 
@@ -37,6 +38,7 @@ type Deps struct {
 	Log         *slog.Logger
 	Capacity    Capacity         // nil: there is always room
 	Now         func() time.Time // nil: time.Now
+	Sealer      *secrets.Sealer  // for saved cards; nil: none is saved, and owners pay by links
 }
 
 // Options are what the installation decides. Zero values mean the defaults below.
@@ -45,6 +47,8 @@ type Options struct {
 	GatewayTimeout time.Duration // how long a user waits for the gateway at most, default 12 s
 	CloseAfter     time.Duration // how long an unpaid reference is looked at, default 72 h
 	PollBatch      int           // references per look, default 20
+	Dunning        Dunning
+	RunGap         time.Duration // when Renew didn't run for longer, the time doesn't count against customers; default 1 h
 }
 
 // Service is all that may be done to payments. It holds no state: any number of replicas may run.
@@ -64,6 +68,8 @@ func New(deps Deps, opts Options) *Service {
 	opts.GatewayTimeout = cmp.Or(opts.GatewayTimeout, 12*time.Second)
 	opts.CloseAfter = cmp.Or(opts.CloseAfter, 72*time.Hour)
 	opts.PollBatch = cmp.Or(opts.PollBatch, 20)
+	opts.RunGap = cmp.Or(opts.RunGap, time.Hour)
+	opts.Dunning = opts.Dunning.withDefaults()
 	s := &Service{deps: deps, opts: opts}
 	s.deps.Gateway = watched{Gateway: deps.Gateway, s: s}
 	return s

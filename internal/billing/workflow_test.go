@@ -21,7 +21,8 @@ func applied(t *testing.T) (b *bundle, build func(t *testing.T) ops.Workflow, ch
 		for _, sql := range []string{
 			`DELETE FROM operations WHERE kind = 'tenant.provision'`,
 			`DELETE FROM tenant_events WHERE to_state = 'provisioning'`,
-			`UPDATE payments SET status = 'pending', completed_at = NULL`,
+			`UPDATE payments SET status = 'pending', completed_at = NULL, subscription_id = NULL`,
+			`DELETE FROM subscriptions`,
 			`UPDATE tenants SET state = 'pending', payment_status = 'pending', payment_reference = NULL, paid_at = NULL`,
 			`DELETE FROM payment_events`,
 		} {

@@ -1,0 +1,152 @@
+package billing
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"controlplane/internal/accounts"
+	"controlplane/internal/postgres"
+)
+
+// SubscriptionView is a subscription as its owner sees it.
+type SubscriptionView struct {
+	Subscription
+
+	NextPlan  string // that the next payment is for
+	NextKobo  int64  // what it will be
+	NextAt    *time.Time
+	Card      *Card // nil: paid by links
+	AutoRenew bool  // goes on by itself
+}
+
+// SubscriptionOf returns the caller's subscription: the named client's, or the only one.
+// Errors: ErrNoSubscription, ErrWhichSubscription, tenants.ErrNotFound.
+func (s *Service) SubscriptionOf(ctx context.Context, p accounts.Principal, name string) (SubscriptionView, error) {
+	sub, _, err := s.mine(ctx, p, name)
+	if err != nil {
+		return SubscriptionView{}, err
+	}
+	return s.view(ctx, sub)
+}
+
+// Subscriptions returns all of the caller's that haven't ended, the oldest first.
+func (s *Service) Subscriptions(ctx context.Context, p accounts.Principal) ([]SubscriptionView, error) {
+	list, err := subscriptionsOfAccount(ctx, s.deps.Pool, p.AccountID)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]SubscriptionView, 0, len(list))
+	for _, sub := range list {
+		v, err := s.view(ctx, sub)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func (s *Service) view(ctx context.Context, sub Subscription) (SubscriptionView, error) {
+	v := SubscriptionView{Subscription: sub, AutoRenew: sub.Status == SubscriptionActive || sub.Status == SubscriptionPastDue}
+	tenant, err := s.deps.Tenants.ByID(ctx, sub.TenantID)
+	if err != nil {
+		return v, err
+	}
+	if v.AutoRenew {
+		plan, kobo, err := s.amountDue(ctx, s.deps.Pool, sub, tenant)
+		if err != nil {
+			return v, err
+		}
+		v.NextPlan, v.NextKobo, v.NextAt = plan.ID, kobo, &sub.PeriodEnd
+	}
+	v.Card, err = readCard(ctx, s.deps.Pool, sub.Authorization)
+	return v, err
+}
+
+// AllSubscriptions returns everybody's of a status ("": of any), oldest first, and how many there are. Admins only.
+func (s *Service) AllSubscriptions(ctx context.Context, p accounts.Principal, status SubscriptionStatus, skip, limit int) ([]Subscription, int, error) {
+	switch {
+	case !p.Admin:
+		return nil, 0, ErrAdminOnly
+	case badPage(skip, limit):
+		return nil, 0, ErrPageOutOfBounds
+	}
+	switch status {
+	case "", SubscriptionActive, SubscriptionPastDue, SubscriptionCancelled, SubscriptionEnded:
+	default:
+		return nil, 0, ErrBadSubscriptionSet
+	}
+	var total int
+	if err := s.deps.Pool.QueryRow(ctx, `SELECT count(*) FROM subscriptions WHERE $1 = '' OR status = $1`, status).Scan(&total); err != nil {
+		return nil, 0, fmt.Errorf("count the subscriptions: %w", err)
+	}
+	list, err := subscriptionsWhere(ctx, s.deps.Pool, `WHERE $1 = '' OR s.status = $1 ORDER BY s.id OFFSET $2 LIMIT $3`, status, skip, limit)
+	return list, total, err
+}
+
+// Summary is how the business stands in one currency, for the gateway's present mode.
+type Summary struct {
+	Currency         string
+	MonthlyKobo      int64 // monthly recurring revenue: what is paid up or due, a year's price by twelve; not what is cancelled
+	Active           int
+	PastDue          int
+	Cancelled        int
+	OverdueKobo      int64 // what past due subscriptions owe
+	ReceivedKobo     int64 // in the last 30 days, before fees and refunds
+	RefundedKobo     int64 // of the payments of the last 30 days
+	Refunds          int
+	CreditsKobo      int64 // that were paid for nothing, ever
+	PaymentsToReview int
+}
+
+// Summaries returns how the business stands, a row for each currency. Admins only.
+func (s *Service) Summaries(ctx context.Context, p accounts.Principal) ([]Summary, error) {
+	if !p.Admin {
+		return nil, ErrAdminOnly
+	}
+	return summaries(ctx, s.deps.Pool, s.deps.Gateway.Mode(), s.now().Add(-days(30)))
+}
+
+func summaries(ctx context.Context, q postgres.Querier, mode string, since time.Time) ([]Summary, error) {
+	rows, err := q.Query(ctx, `
+		WITH subs AS (
+			SELECT s.currency, s.status, CASE s.billing_cycle WHEN 'annual'
+				THEN price_monthly_kobo * 12 * (100 - annual_discount_percent) / 100 ELSE price_monthly_kobo END AS kobo,
+				CASE s.billing_cycle WHEN 'annual' THEN 12 ELSE 1 END AS months
+			FROM subscriptions s JOIN tenants t ON t.id = s.tenant_id JOIN plans p ON p.id = coalesce(s.next_plan_id, t.plan_id)
+			WHERE s.mode = $1 AND s.status <> 'ended'
+		), standing AS (
+			SELECT currency, count(*) FILTER (WHERE status = 'active') AS active, count(*) FILTER (WHERE status = 'past_due') AS past_due,
+				count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+				coalesce(sum(kobo / months) FILTER (WHERE status <> 'cancelled'), 0)::bigint AS monthly,
+				coalesce(sum(kobo) FILTER (WHERE status = 'past_due'), 0)::bigint AS overdue
+			FROM subs GROUP BY currency
+		), money AS (
+			SELECT currency,
+				coalesce(sum(amount_kobo) FILTER (WHERE status IN ('success', 'refunded') AND completed_at > $2), 0)::bigint AS received,
+				coalesce(sum(CASE WHEN status = 'refunded' THEN greatest(refunded_kobo, amount_kobo) ELSE refunded_kobo END)
+					FILTER (WHERE completed_at > $2), 0)::bigint AS refunded,
+				count(*) FILTER (WHERE (status = 'refunded' OR refunded_kobo > 0) AND completed_at > $2) AS refunds,
+				coalesce(sum(amount_kobo) FILTER (WHERE status = 'success' AND purpose = 'credit'), 0)::bigint AS credits,
+				count(*) FILTER (WHERE review IS NOT NULL) AS reviews
+			FROM payments WHERE mode = $1 GROUP BY currency
+		)
+		SELECT currency, coalesce(monthly, 0), coalesce(active, 0), coalesce(past_due, 0), coalesce(cancelled, 0), coalesce(overdue, 0),
+			coalesce(received, 0), coalesce(refunded, 0), coalesce(refunds, 0), coalesce(credits, 0), coalesce(reviews, 0)
+		FROM standing FULL JOIN money USING (currency) ORDER BY currency`, mode, since)
+	if err != nil {
+		return nil, fmt.Errorf("sum up the business: %w", err)
+	}
+	defer rows.Close()
+	var list []Summary
+	for rows.Next() {
+		var v Summary
+		if err := rows.Scan(&v.Currency, &v.MonthlyKobo, &v.Active, &v.PastDue, &v.Cancelled, &v.OverdueKobo, &v.ReceivedKobo, &v.RefundedKobo,
+			&v.Refunds, &v.CreditsKobo, &v.PaymentsToReview); err != nil {
+			return nil, fmt.Errorf("sum up the business: %w", err)
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
