@@ -97,3 +97,24 @@ func TestPaid_FeesThatComeLate(t *testing.T) {
 	}
 	require.Len(t, b.invoices(p), 1)
 }
+
+// Where prices are without tax it comes on top of what the plan costs, and the invoice shows the price as its net amount.
+func TestInitialize_PricesWithoutTax(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	deps := b.deps
+	deps.Invoices = invoicing.New(invoicing.Deps{Pool: b.pool, Audit: audit.New(b.pool), Now: b.clock}, invoicing.Options{PricesExcludeTax: true})
+	service := billing.New(deps, billing.Options{CallbackURL: "http://localhost/payment/callback"})
+	p := b.account("ada")
+	client := b.client(p, "acme", "basic")
+	payment, err := service.Initialize(t.Context(), p, b.ip, billing.InitializeInput{PlanID: client.PlanID, ClientName: client.Name})
+	require.NoError(t, err)
+	plan, err := b.tenants.Plan(t.Context(), client.PlanID)
+	require.NoError(t, err)
+	require.Equal(t, plan.PriceMonthlyKobo*1075/1000, payment.AmountKobo)
+	require.NoError(t, b.sim.Pay(payment.Reference, ""))
+	require.NoError(t, service.Settle(t.Context(), payment.Reference))
+	list := b.invoices(p)
+	require.Len(t, list, 1)
+	require.Equal(t, plan.PriceMonthlyKobo, list[0].NetKobo)
+}
