@@ -26,7 +26,8 @@ type InitializeInput struct {
 	ClientName   string
 }
 
-// Initialize opens a checkout for one client, plan and cycle. Every call makes a new reference, and our row is committed before
+// Initialize opens a checkout for one client, plan and cycle: for an unpaid client, or for the next period of one whose time runs out,
+// which keeps its cycle. Every call makes a new reference, and our row is committed before
 // the gateway hears of it, so that no payment can arrive that we don't know.
 func (s *Service) Initialize(ctx context.Context, p accounts.Principal, ip netip.Addr, in InitializeInput) (Payment, error) {
 	cycle, err := parseCycle(in.BillingCycle)
@@ -43,6 +44,9 @@ func (s *Service) Initialize(ctx context.Context, p accounts.Principal, ip netip
 	tenant, err := s.payable(ctx, p, plan, in.ClientName)
 	if err != nil {
 		return Payment{}, err
+	}
+	if tenant.State != tenants.Pending {
+		return s.initializeRenewal(ctx, p, ip, tenant, plan.ID)
 	}
 	if s.deps.Capacity != nil { // before any money is asked for
 		if err := s.deps.Capacity.Check(ctx, tenant.ID, plan.ID); err != nil {
@@ -93,7 +97,10 @@ func (s *Service) payable(ctx context.Context, p accounts.Principal, plan tenant
 	if t.AccountID != p.AccountID { // admins see everybody's clients, but pay only for their own
 		return tenants.Tenant{}, tenants.ErrNotFound
 	}
-	return t, checkPayable(t, plan)
+	if t.State == tenants.Pending {
+		return t, checkPayable(t, plan)
+	}
+	return t, nil
 }
 
 func (s *Service) onlyUnpaid(ctx context.Context, p accounts.Principal, plan tenants.Plan) (tenants.Tenant, error) {
@@ -103,11 +110,25 @@ func (s *Service) onlyUnpaid(ctx context.Context, p accounts.Principal, plan ten
 	}
 	switch len(unpaid) {
 	case 0:
-		return tenants.Tenant{}, ErrNoUnpaidClient
+		return s.onlyPastDue(ctx, p)
 	case 1:
 		return unpaid[0], nil
 	}
 	return tenants.Tenant{}, ErrWhichClient
+}
+
+// onlyPastDue is for a front end that names no client when a next period is to be paid.
+func (s *Service) onlyPastDue(ctx context.Context, p accounts.Principal) (tenants.Tenant, error) {
+	list, err := subscriptionsWhere(ctx, s.deps.Pool, `WHERE s.account_id = $1 AND s.status = 'past_due' ORDER BY s.id LIMIT 2`, p.AccountID)
+	switch {
+	case err != nil:
+		return tenants.Tenant{}, err
+	case len(list) == 0:
+		return tenants.Tenant{}, ErrNoUnpaidClient
+	case len(list) > 1:
+		return tenants.Tenant{}, ErrWhichClient
+	}
+	return s.deps.Tenants.ByID(ctx, list[0].TenantID)
 }
 
 func checkPayable(t tenants.Tenant, plan tenants.Plan) error {
