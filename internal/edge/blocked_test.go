@@ -50,7 +50,7 @@ func TestEdge_BlocksTheDatabaseManager(t *testing.T) {
 
 func TestEdge_BlocksTheDatabaseServiceOfJSONRPC(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setup(t, behindProxy)
 	var got string
 	up := newUpstream(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -60,7 +60,10 @@ func TestEdge_BlocksTheDatabaseServiceOfJSONRPC(t *testing.T) {
 	}), nil)
 	b.tenant("acme", tenants.Active, up)
 	b.start()
+	calls := 0
 	post := func(path, body string, headers ...string) int {
+		calls++ // each from an address of its own: so many calls from one are too many
+		headers = append(headers, "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", calls))
 		res := b.do(b.request(http.MethodPost, "http://acme.example.test"+path, strings.NewReader(body),
 			append([]string{"Content-Type", "application/json"}, headers...)...))
 		return res.status

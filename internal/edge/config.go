@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -42,20 +43,26 @@ func (e *Edge) logging() object {
 	}
 }
 
-// server bounds what a client may hold: headers by time and size, a stalled body or a stalled reader by idle time. There is no limit
-// on how long a request may take in all: uploads, reports and WebSockets take what they take.
+const (
+	slowestUpload = 512             // bytes a second, on average, once SlowClient is over
+	slowReader    = 2 * time.Minute // for the next 64 KiB of an answer
+)
+
+// server bounds what a client may hold: headers by time and size, a body that stalls or trickles, an answer that isn't read. There is no
+// limit on how long a request may take in all: uploads, reports and WebSockets take what they take.
 func (e *Edge) server() object {
 	server := object{
 		"listen":              []string{e.opts.Listen},
 		"protocols":           []string{"h1"},
 		"automatic_https":     object{"disable": true},
 		"read_header_timeout": "10s",
+		"read_idle_timeout":   e.opts.SlowClient.String(),
+		"read_min_rate":       slowestUpload,
+		"write_idle_timeout":  slowReader.String(),
 		"idle_timeout":        "2m",
 		"max_header_bytes":    32 << 10,
 		"routes": []object{{"handle": []object{
 			{"handler": "odoohost_gate", "edge": e.id},
-			{"handler": "request_body", "max_size": e.opts.MaxBodyBytes},
-			{"handler": "headers", "response": object{"deferred": true, "delete": []string{"Server", "Via"}}},
 			{"handler": "encode", "encodings": object{"zstd": object{}, "gzip": object{}}, "prefer": []string{"zstd", "gzip"}, "minimum_length": 1024},
 			e.proxy(),
 		}}},

@@ -16,8 +16,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"controlplane/internal/secrets"
+	"controlplane/internal/tenants"
 )
 
 // ErrRunning is returned by Run while another edge runs in this process: Caddy has one configuration per process.
@@ -32,10 +34,21 @@ type Options struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and -Proto count
 	APIUpstream    string         // host:port of the API, shown at api.<BaseDomain>; "": nothing there
 	ProductName    string         // on our own pages; default "Odoo hosting"
-	MaxBodyBytes   int64          // default 128 MiB
+	Brand          Brand          // of our own pages
+	MaxBodyBytes   int64          // that no plan's limit goes beyond; 0: none
+	AccessLog      string         // file with a line for each request; "": none
+	MetricsListen  string         // where metrics and health are told, for operators alone; "": nowhere
+	SlowClient     time.Duration  // a request's body may stall so long, default 1 min
 	DrainTimeout   time.Duration  // how long requests may finish at the end, default 15 s
 	ResyncInterval time.Duration  // between full reads of the table, default 2 min
+	HealthInterval time.Duration  // between looks at how tenants are doing, of which six make the time that counts; default 10 s
 	Log            *slog.Logger
+
+	// Step returns what is being done for a tenant that can't be reached yet, "" for nothing; nil: the page tells no progress.
+	Step func(context.Context, tenants.ID) (string, error)
+	// OnHealth is told when a tenant's users begin to get errors, and when they are served again; it is told again after an error of its
+	// own. nil: nobody is.
+	OnHealth func(context.Context, TenantHealth) error
 }
 
 // Status is how the edge is doing.
@@ -48,11 +61,17 @@ type Status struct {
 
 // Edge is one edge. Several processes may run one each, side by side.
 type Edge struct {
-	id    string
-	opts  Options
-	table *table
-	pages *pages
-	log   *slog.Logger
+	id          string
+	opts        Options
+	table       *table
+	pages       *pages
+	progress    *progressBook
+	tenantLimit *limiter
+	apiLimit    *limiter
+	traffic     trafficBook
+	access      *access
+	registry    *prometheus.Registry
+	log         *slog.Logger
 }
 
 // New returns an edge; Run starts it.
@@ -63,14 +82,25 @@ func New(opts Options) (*Edge, error) {
 	opts.Listen = cmp.Or(opts.Listen, ":8080")
 	opts.BaseDomain = strings.ToLower(strings.Trim(cmp.Or(opts.BaseDomain, "localhost"), ". "))
 	opts.ProductName = cmp.Or(opts.ProductName, "Odoo hosting")
-	opts.MaxBodyBytes = cmp.Or(opts.MaxBodyBytes, 128<<20)
+	opts.SlowClient = cmp.Or(opts.SlowClient, time.Minute)
 	opts.DrainTimeout = cmp.Or(opts.DrainTimeout, 15*time.Second)
 	opts.ResyncInterval = cmp.Or(opts.ResyncInterval, 2*time.Minute)
-	pages, err := newPages(opts.ProductName)
+	opts.HealthInterval = cmp.Or(opts.HealthInterval, 10*time.Second)
+	brand, err := newBrand(opts.ProductName, opts.Brand)
 	if err != nil {
 		return nil, err
 	}
-	return &Edge{id: secrets.RandomHex(8), opts: opts, table: newTable(), pages: pages, log: opts.Log}, nil
+	pages, err := newPages(brand)
+	if err != nil {
+		return nil, err
+	}
+	e := &Edge{
+		id: secrets.RandomHex(8), opts: opts, table: newTable(), pages: pages, progress: newProgressBook(opts.Step),
+		tenantLimit: newLimiter(), apiLimit: newLimiter(), access: newAccess(opts.AccessLog, opts.Log), registry: prometheus.NewRegistry(),
+		log: opts.Log,
+	}
+	e.registry.MustRegister((*collector)(e))
+	return e, nil
 }
 
 // Status returns how the edge is doing now.
@@ -93,9 +123,18 @@ func (e *Edge) Run(ctx context.Context) error {
 	var feeders sync.WaitGroup
 	feeders.Go(func() { e.feed(feeding) })
 	feeders.Go(func() { e.keepState(feeding) })
+	feeders.Go(func() { e.watchHealth(feeding) })
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // what finishes while we drain is logged as well
+	feeders.Go(func() { e.access.write(writing) })
 	defer feeders.Wait()
 	defer stopFeeding()
+	defer stopWriting()
 
+	stopMetrics, err := e.serveMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	config, err := e.config()
 	if err != nil {
 		return err

@@ -143,9 +143,14 @@ func TestEdge_PassesTheClientAddressOnce(t *testing.T) {
 	require.Equal(t, 3, strings.Count(res.body, "X-Forwarded-"))
 }
 
+// behindProxy trusts what the test says about the client's address.
+func behindProxy(o *edge.Options) {
+	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+}
+
 func TestEdge_TrustedProxy(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *edge.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	b := setup(t, behindProxy)
 	b.tenant("acme", tenants.Active, newUpstream(t, http.HandlerFunc(echo), nil))
 	b.start()
 

@@ -3,8 +3,10 @@ package edge
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -30,49 +32,136 @@ func (g *gate) Provision(caddy.Context) (err error) {
 	return err
 }
 
+// verdict is what the gate makes of a request.
+type verdict struct {
+	page    pageID // that answers it; "": it goes on to dial
+	dial    string
+	route   tenants.Route // zero when it is no tenant's
+	traffic *traffic
+	class   pathClass
+	isAPI   bool
+	wait    time.Duration // how long the caller was told to keep away
+}
+
 // ServeHTTP answers or passes on one request.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	began := time.Now()
 	w.Header().Del("Server")
-	takeAddress(r)
-	dial, page := g.route(r)
-	if page != "" {
-		g.edge.pages.write(w, r, page)
+	client, https := takeAddress(r)
+	v := g.judge(r, client)
+	out := &watchedWriter{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, https: https, embeddable: v.class.embeddable,
+	}
+	body := g.admit(out, r, &v)
+	out.body = body
+	defer func() { // also when the proxy gives up by a panic, because the answer broke off
+		a := answered{status: out.status, passed: v.page == "", sent: out.sent, took: time.Since(began)}
+		if body != nil {
+			a.received = body.read
+		}
+		if v.page == "" {
+			v.traffic.leave()
+		}
+		v.traffic.count(a)
+		g.edge.access.note(r, v, a, client, began)
+	}()
+	if v.page != "" {
+		g.answer(out, r, v, v.page)
 		return nil
 	}
-	caddyhttp.SetVar(r.Context(), varDial, dial)
-	watched := &watchedWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	if err := next.ServeHTTP(watched, r); err != nil {
-		g.failed(watched, r, err)
+	caddyhttp.SetVar(r.Context(), varDial, v.dial)
+	switch err := next.ServeHTTP(out, r); {
+	case err != nil:
+		g.failed(out, r, v, body, err)
+	case out.status == 0 && body.tooSlow():
+		g.answer(out, r, v, pageTimeout)
 	}
 	return nil
 }
 
-// route returns where the request goes, or which page answers it.
-func (g *gate) route(r *http.Request) (dial string, page pageID) {
-	kind := classify(r.URL)
-	if kind == pathMalformed || r.Method == http.MethodConnect || r.Method == http.MethodTrace {
-		return "", pageBadRequest
+// judge finds out where the request goes, or which page answers it.
+func (g *gate) judge(r *http.Request, client netip.Addr) verdict {
+	v := verdict{class: classify(r.URL), traffic: &g.edge.traffic.nobody}
+	if v.class.kind == pathMalformed || r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+		v.page = pageBadRequest
+		return v
 	}
 	host := hostOf(r.Host)
-	if api := g.edge.opts.APIUpstream; api != "" && host == "api."+g.edge.opts.BaseDomain {
-		return api, ""
+	if g.edge.opts.APIUpstream != "" && host == "api."+g.edge.opts.BaseDomain {
+		g.judgeAPI(&v, r, client)
+		return v
 	}
 	route, found, loaded := g.edge.table.find(host)
+	if !found {
+		v.page = pageStarting
+		if loaded {
+			v.page = g.unknown(host)
+		}
+		return v
+	}
+	v.route, v.traffic = route, g.edge.traffic.of(route.TenantID)
 	switch {
-	case !loaded:
-		return "", pageStarting
-	case !found:
-		return "", g.unknown(host)
-	case kind == pathForbidden:
-		return "", pageNotFound
+	case v.class.kind == pathForbidden:
+		v.page = pageNotFound
 	case !passes(route, r):
-		return "", pageOf(route.State)
-	case kind == pathJSONRPC:
-		if err := guardRPC(r); err != nil {
-			return "", pageOfBodyError(err)
+		v.page = pageOf(route.State)
+	case v.class.limited:
+		if v.wait = g.edge.tenantLimit.take(client, time.Now()); v.wait > 0 {
+			v.page = pageTooMany
 		}
 	}
-	return dialOf(route, r), ""
+	v.dial = dialOf(route, r)
+	return v
+}
+
+// judgeAPI lets each address make so many calls. The gateway's aren't counted: it reports all customers' payments from few addresses, and
+// the API checks its signature first.
+func (g *gate) judgeAPI(v *verdict, r *http.Request, client netip.Addr) {
+	v.isAPI, v.traffic, v.dial = true, &g.edge.traffic.api, g.edge.opts.APIUpstream
+	if v.class.internal {
+		v.page = pageNotFound
+		return
+	}
+	if r.URL.EscapedPath() == webhookPath {
+		return
+	}
+	if v.wait = g.edge.apiLimit.take(client, time.Now()); v.wait > 0 {
+		v.page = pageTooMany
+	}
+}
+
+// webhookPath is where the payment gateway calls the API.
+const webhookPath = "/api/payments/webhook"
+
+// admit takes in a request that is to be passed on: within the limits of its body and of open connections, and no call of the database
+// service. It changes the verdict if there is no room.
+func (g *gate) admit(w http.ResponseWriter, r *http.Request, v *verdict) *watchedBody {
+	if v.page != "" {
+		if v.page == pageTooMany {
+			v.traffic.limited.Add(1)
+		}
+		return nil
+	}
+	most, largest := int64(maxAPIConnections), int64(apiBodyBytes)
+	if !v.isAPI {
+		most, largest = maxConnections(v.route), g.edge.maxBody(v.route)
+	}
+	body, fits := limitBody(w, r, largest)
+	if !fits {
+		v.page = pageTooLarge
+		return nil
+	}
+	if !v.traffic.enter(most) {
+		v.page = pageBusy
+		return body
+	}
+	if v.class.kind == pathJSONRPC && !v.isAPI {
+		if err := guardRPC(r); err != nil {
+			v.traffic.leave()
+			v.page = pageOfBodyError(err, body)
+		}
+	}
+	return body
 }
 
 // unknown tells a name of ours that nobody has from a host that was never ours to serve.
@@ -94,6 +183,9 @@ func passes(route tenants.Route, r *http.Request) bool {
 
 // dialOf sends /websocket and what is below it to the event port, as Odoo's own proxy set-up does.
 func dialOf(route tenants.Route, r *http.Request) string {
+	if !route.Address.IsValid() {
+		return ""
+	}
 	port := route.HTTPPort
 	if r.URL.Path == "/websocket" || strings.HasPrefix(r.URL.Path, "/websocket/") {
 		port = route.EventPort
@@ -115,33 +207,31 @@ func hostOf(header string) string {
 }
 
 // failed answers when the upstream couldn't be asked, or its answer not be passed on.
-func (g *gate) failed(w *watchedWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // the client is gone: nobody to tell, and nothing wrong with us
+func (g *gate) failed(w *watchedWriter, r *http.Request, v verdict, body *watchedBody, err error) {
+	// The context also ends with a body that came too slowly; then there is somebody to tell.
+	if r.Context().Err() != nil && !body.tooSlow() {
+		if w.status == 0 {
+			panic(http.ErrAbortHandler) // the client is gone, or half of it is: silence must not become an empty 200
+		}
+		return
 	}
 	client, _ := caddyhttp.GetVar(r.Context(), varClient).(string)
-	page := pageOfProxyError(err)
+	page := pageOfProxyError(err, body)
+	if page == pageNotAnswering && v.isAPI {
+		page = pageAPIDown
+	}
 	g.edge.log.WarnContext(r.Context(), "edge couldn't pass a request on",
 		"host", r.Host, "method", r.Method, "path", r.URL.Path, "client", client, "answer", page, "error", err)
-	if !w.wrote {
-		g.edge.pages.write(w, r, page)
+	if w.status == 0 {
+		g.answer(w, r, v, page)
 	}
 }
 
-// watchedWriter knows whether an answer has begun.
-type watchedWriter struct {
-	*caddyhttp.ResponseWriterWrapper
-	wrote bool
-}
-
-// WriteHeader begins the answer; a 1xx doesn't.
-func (w *watchedWriter) WriteHeader(status int) {
-	w.wrote = w.wrote || status >= http.StatusOK || status == http.StatusSwitchingProtocols
-	w.ResponseWriterWrapper.WriteHeader(status)
-}
-
-// Write begins the answer if nothing has.
-func (w *watchedWriter) Write(p []byte) (int, error) {
-	w.wrote = true
-	return w.ResponseWriterWrapper.Write(p)
+// answer writes one of our own pages.
+func (g *gate) answer(w http.ResponseWriter, r *http.Request, v verdict, id pageID) {
+	call := pageCall{id: id, retry: v.wait, json: v.isAPI || v.class.remote || wantsJSON(r)}
+	if id == pageProvisioning {
+		call.progress = g.edge.progress.of(r.Context(), v.route.TenantID)
+	}
+	g.edge.pages.write(w, r, call)
 }

@@ -2,9 +2,17 @@ package edge
 
 import (
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// How browsers are to treat what tenants, the API and we ourselves send: the production checklist's values.
+const (
+	frameAncestors = "frame-ancestors 'self'"
+	hsts           = "max-age=31536000" // without subdomains, which on a customer's own domain aren't ours
 )
 
 // Variables that the gate leaves in a request for the proxy.
@@ -24,7 +32,7 @@ var forged = map[string]bool{ //nolint:gochecknoglobals // a constant table
 
 // takeAddress notes who the client is and how it came, as far as a trusted proxy or the connection says so, and drops all headers
 // that claim such things.
-func takeAddress(r *http.Request) {
+func takeAddress(r *http.Request) (address netip.Addr, https bool) {
 	ctx := r.Context()
 	client, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
@@ -40,6 +48,35 @@ func takeAddress(r *http.Request) {
 	}
 	caddyhttp.SetVar(ctx, varClient, client)
 	caddyhttp.SetVar(ctx, varProto, proto)
+	address, _ = netip.ParseAddr(client) // zero: unknown
+	return address, proto == "https"
+}
+
+// secure adds the security headers that an answer lacks. What Odoo says itself is left alone: it knows the page, and is stricter where it
+// says anything at all. embeddable pages may be framed by anybody, which is what they are for.
+func secure(h http.Header, https, embeddable bool) {
+	setMissing(h, "X-Content-Type-Options", "nosniff")
+	setMissing(h, "X-Xss-Protection", "1; mode=block")
+	setMissing(h, "Referrer-Policy", "no-referrer-when-downgrade")
+	if https {
+		setMissing(h, "Strict-Transport-Security", hsts)
+	}
+	if !embeddable {
+		setMissing(h, "X-Frame-Options", "SAMEORIGIN")
+		// A second policy can only forbid more, so a page's own stays as it is.
+		if !slices.ContainsFunc(h["Content-Security-Policy"], func(v string) bool { return strings.Contains(v, "frame-ancestors") }) {
+			h.Add("Content-Security-Policy", frameAncestors)
+		}
+	}
+	for _, name := range []string{"Server", "Via", "X-Powered-By"} {
+		delete(h, name)
+	}
+}
+
+func setMissing(h http.Header, name, value string) {
+	if len(h[name]) == 0 {
+		h[name] = []string{value}
+	}
 }
 
 // forwardedHeaders are set on what goes to the upstream, in place of whatever Caddy would put there: exactly one value each.

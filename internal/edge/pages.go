@@ -1,180 +1,128 @@
 package edge
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
 	"strconv"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"controlplane/internal/tenants"
+	"time"
 )
 
-//go:embed page.html
-var pageSource string
-
-// pageID names one of our own answers.
-type pageID string
-
-const (
-	pageStarting     pageID = "starting"
-	pageUnknown      pageID = "unknown"
-	pageMisdirected  pageID = "misdirected"
-	pageNotFound     pageID = "not_found"
-	pageBadRequest   pageID = "bad_request"
-	pageUnsupported  pageID = "unsupported_encoding"
-	pageTooLarge     pageID = "too_large"
-	pageNotAnswering pageID = "not_answering"
-	pagePending      pageID = "pending"
-	pageProvisioning pageID = "provisioning"
-	pageSuspended    pageID = "suspended"
-	pageSleeping     pageID = "sleeping"
-	pageMaintenance  pageID = "maintenance"
-	pageFailed       pageID = "failed"
-	pageScheduled    pageID = "scheduled_for_deletion"
-	pageGone         pageID = "gone"
+var (
+	//go:embed page.html
+	pageSource string
+	//go:embed page.js
+	pageScript string
 )
 
-// page is one answer. A browser asks again after Refresh seconds by itself; Retry only tells API clients.
-type page struct {
-	Status  int
-	Title   string
-	Text    string
-	Retry   int
-	Refresh int
-}
-
-var texts = map[pageID]page{ //nolint:gochecknoglobals // a constant table
-	pageStarting: {503, "One moment", "This server has just been started and isn't ready yet.", 2, 2},
-	pageUnknown:  {404, "Nothing here", "There is no Odoo at this address. Check the spelling of its name.", 0, 0},
-	pageMisdirected: {
-		421, "Not our address",
-		"This server isn't responsible for the address that you asked for.", 0, 0,
-	},
-	pageNotFound:    {404, "Not found", "This page doesn't exist.", 0, 0},
-	pageBadRequest:  {400, "Bad request", "This request can't be understood.", 0, 0},
-	pageUnsupported: {415, "Unsupported encoding", "JSON-RPC calls must be plain UTF-8, without content encoding.", 0, 0},
-	pageTooLarge:    {413, "Too large", "What you sent is larger than this server takes.", 0, 0},
-	pageNotAnswering: {
-		503, "Odoo isn't answering",
-		"This Odoo is there but doesn't answer right now. It may be restarting; please try again in a moment.", 5, 5,
-	},
-	pagePending: {402, "Waiting for payment", "This Odoo has been reserved and starts as soon as it is paid for.", 0, 0},
-	pageProvisioning: {
-		503, "Your Odoo is being prepared",
-		"This takes a few seconds. The page comes back by itself when it is ready.", 2, 2,
-	},
-	pageSuspended:   {503, "Suspended", "This Odoo has been suspended. Nothing is lost; its owner can find out more in their account.", 3600, 0},
-	pageSleeping:    {503, "Waking up", "This Odoo was asleep and is being woken. The page comes back by itself.", 5, 5},
-	pageMaintenance: {503, "Maintenance", "This Odoo is being maintained and will be back soon.", 60, 30},
-	pageFailed: {
-		503, "Something went wrong",
-		"This Odoo couldn't be started. Our staff know and are looking after it; its payment isn't lost.", 600, 0,
-	},
-	pageScheduled: {503, "Going to be deleted", "This Odoo has been switched off and is going to be deleted. Its owner can still cancel that.", 3600, 0},
-	pageGone:      {410, "Deleted", "This Odoo has been deleted.", 0, 0},
-}
-
-// pageOf returns what a tenant's address shows in a state in which it can't be reached.
-func pageOf(state tenants.State) pageID {
-	switch state {
-	case tenants.Pending:
-		return pagePending
-	case tenants.Provisioning:
-		return pageProvisioning
-	case tenants.Suspended:
-		return pageSuspended
-	case tenants.Sleeping:
-		return pageSleeping
-	case tenants.Maintenance:
-		return pageMaintenance
-	case tenants.Failed:
-		return pageFailed
-	case tenants.Scheduled:
-		return pageScheduled
-	case tenants.Deleting, tenants.Deleted:
-		return pageGone
-	case tenants.Active: // without an address
-	}
-	return pageNotAnswering
-}
-
-func pageOfBodyError(err error) pageID {
-	switch {
-	case errors.Is(err, errDatabaseService):
-		return pageNotFound
-	case errors.Is(err, errOddEncoding):
-		return pageUnsupported
-	}
-	return pageBadRequest
-}
-
-// pageOfProxyError returns what to say when the proxy gave up. Errors of reading the body are the client's.
-func pageOfProxyError(err error) pageID {
-	var tooLarge *http.MaxBytesError
-	var handler caddyhttp.HandlerError
-	switch {
-	case errors.As(err, &tooLarge):
-		return pageTooLarge
-	case errors.Is(err, errDatabaseService), errors.Is(err, errOddEncoding):
-		return pageOfBodyError(err)
-	case errors.As(err, &handler) && handler.StatusCode < http.StatusInternalServerError:
-		return pageBadRequest
-	}
-	return pageNotAnswering
-}
-
-// pages are our own answers, rendered once.
+// pages are our own answers. All but the progress of one tenant is rendered once.
 type pages struct {
-	html map[pageID][]byte
-	json map[pageID][]byte
+	layout *template.Template
+	brand  brand
+	policy string
+	html   map[pageID][]byte
+	json   map[pageID][]byte
 }
 
-func newPages(product string) (*pages, error) {
+// pageCall is what one answer needs.
+type pageCall struct {
+	id       pageID
+	json     bool
+	retry    time.Duration // 0: as the page says
+	progress *progress
+}
+
+func newPages(b brand) (*pages, error) {
 	layout, err := template.New("page").Parse(pageSource)
 	if err != nil {
 		return nil, fmt.Errorf("parse the page: %w", err)
 	}
-	p := &pages{html: map[pageID][]byte{}, json: map[pageID][]byte{}}
-	for id, text := range texts {
-		var out strings.Builder
-		if err := layout.Execute(&out, struct {
-			page
-			Product string
-		}{text, product}); err != nil {
-			return nil, fmt.Errorf("render the page %s: %w", id, err)
+	script := sha256.Sum256([]byte(pageScript))
+	p := &pages{
+		layout: layout, brand: b, html: map[pageID][]byte{}, json: map[pageID][]byte{},
+		policy: "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; script-src 'sha256-" +
+			base64.StdEncoding.EncodeToString(script[:]) + "'; " + frameAncestors,
+	}
+	for id := range texts {
+		if p.html[id], err = p.renderHTML(id, nil); err != nil {
+			return nil, err
 		}
-		p.html[id] = []byte(out.String())
-		problem := map[string]any{"type": "about:blank", "title": text.Title, "status": text.Status, "detail": text.Text, "code": string(id)}
-		if p.json[id], err = json.Marshal(problem); err != nil {
-			return nil, fmt.Errorf("render the problem %s: %w", id, err)
+		if p.json[id], err = renderJSON(id, nil); err != nil {
+			return nil, err
 		}
 	}
 	return p, nil
 }
 
+func (p *pages) renderHTML(id pageID, at *progress) ([]byte, error) {
+	var out strings.Builder
+	err := p.layout.Execute(&out, struct {
+		page
+		brand
+		ID       pageID
+		Progress *progress
+		Script   template.JS
+	}{texts[id], p.brand, id, at, template.JS(pageScript)}) //nolint:gosec // our own file
+	if err != nil {
+		return nil, fmt.Errorf("render the page %s: %w", id, err)
+	}
+	return []byte(out.String()), nil
+}
+
+// renderJSON returns a problem document (RFC 9457).
+func renderJSON(id pageID, at *progress) ([]byte, error) {
+	text := texts[id]
+	problem := map[string]any{"type": "about:blank", "title": text.Title, "status": text.Status, "detail": text.Text, "code": string(id)}
+	if at != nil {
+		problem["progress"] = at
+	}
+	body, err := json.Marshal(problem)
+	if err != nil {
+		return nil, fmt.Errorf("render the problem %s: %w", id, err)
+	}
+	return body, nil
+}
+
+// body returns an answer's text; with progress if there is any to tell.
+func (p *pages) body(call pageCall) []byte {
+	render, ready := p.renderHTML, p.html[call.id]
+	if call.json {
+		render, ready = renderJSON, p.json[call.id]
+	}
+	if call.progress != nil {
+		if body, err := render(call.id, call.progress); err == nil {
+			return body
+		}
+	}
+	return ready
+}
+
 // write answers with a page for people, or a problem document for programs.
-func (p *pages) write(w http.ResponseWriter, r *http.Request, id pageID) {
-	text, body := texts[id], p.html[id]
+func (p *pages) write(w http.ResponseWriter, r *http.Request, call pageCall) {
+	text, body := texts[call.id], p.body(call)
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	if wantsJSON(r) {
-		body = p.json[id]
+	if call.json {
 		h.Set("Content-Type", "application/problem+json")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'")
-	if text.Retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(text.Retry))
+	h.Set("Content-Security-Policy", p.policy)
+	if call.id == pageTimeout {
+		h.Set("Connection", "close") // the rest of the body may still trickle in
+	}
+	retry := text.Retry
+	if call.retry > 0 {
+		retry = int((call.retry + time.Second - 1) / time.Second)
+	}
+	if retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(retry))
 	}
 	w.WriteHeader(text.Status)
 	if r.Method != http.MethodHead {

@@ -16,6 +16,26 @@ var forbidden = [][]string{ //nolint:gochecknoglobals // a constant table
 	{"xmlrpc", "2", "db"},
 }
 
+// limited are routes that let a caller try passwords or that make a worker busy with one call: so many per address and second. What
+// Odoo's own pages call, /web/dataset above all, isn't among them: one page makes twenty calls, and a whole office has one address.
+var limited = [][]string{ //nolint:gochecknoglobals // a constant table
+	{"web", "login"},
+	{"web", "session", "authenticate"},
+	{"web", "reset_password"},
+	{"xmlrpc"},
+	{"jsonrpc"},
+	{"json", "2"},
+}
+
+// remote are routes that only programs call.
+var remote = [][]string{{"xmlrpc"}, {"jsonrpc"}, {"json"}, {"web", "dataset"}} //nolint:gochecknoglobals // a constant table
+
+// embeddable are Odoo's pages that are made to be shown inside other sites.
+var embeddable = [][]string{{"slides", "embed"}, {"slides", "embed_external"}} //nolint:gochecknoglobals // a constant table
+
+// internal are routes that a server may have for its operators; the world has no business there, whether they exist or not.
+var internal = [][]string{{"metrics"}, {"debug"}, {"internal"}} //nolint:gochecknoglobals // a constant table
+
 // pathKind is what a path is to the gate.
 type pathKind int
 
@@ -26,24 +46,39 @@ const (
 	pathJSONRPC // allowed, but the body has to be looked at
 )
 
+// pathClass is all that the gate wants to know of a path.
+type pathClass struct {
+	kind       pathKind
+	limited    bool
+	remote     bool
+	embeddable bool
+	internal   bool
+}
+
 // classify looks at a path as whoever decodes it the most times, and least exactly, would: encoded twice, doubled or backward slashes,
 // parameters after semicolons, dots and capitals don't get around it.
-func classify(u *url.URL) pathKind {
+func classify(u *url.URL) pathClass {
 	text, ok := decode(u.EscapedPath())
 	if !ok || !strings.HasPrefix(text, "/") {
-		return pathMalformed
+		return pathClass{kind: pathMalformed}
 	}
 	literal := split(text)
-	kind := pathPlain
+	class := pathClass{embeddable: anyLeads(embeddable, literal), remote: anyLeads(remote, literal)}
 	for _, segments := range [][]string{literal, split(path.Clean("/" + strings.Join(literal, "/")))} {
+		class.limited = class.limited || anyLeads(limited, segments)
+		class.internal = class.internal || anyLeads(internal, segments)
 		switch {
-		case slices.ContainsFunc(forbidden, func(route []string) bool { return leads(segments, route) }):
-			return pathForbidden
-		case leads(segments, []string{"jsonrpc"}):
-			kind = pathJSONRPC
+		case anyLeads(forbidden, segments):
+			class.kind = pathForbidden
+		case class.kind == pathPlain && leads(segments, []string{"jsonrpc"}):
+			class.kind = pathJSONRPC
 		}
 	}
-	return kind
+	return class
+}
+
+func anyLeads(routes [][]string, segments []string) bool {
+	return slices.ContainsFunc(routes, func(route []string) bool { return leads(segments, route) })
 }
 
 // decode undoes percent-encoding until nothing changes; more than three layers or control characters are nobody's honest path.

@@ -107,6 +107,12 @@ func (b *bundle) tenant(name string, state tenants.State, up *upstream) tenants.
 	return id
 }
 
+func (b *bundle) exec(sql string, args ...any) {
+	b.t.Helper()
+	_, err := b.pool.Exec(b.t.Context(), sql, args...)
+	require.NoError(b.t, err)
+}
+
 func (b *bundle) endpoint(id tenants.ID, up *upstream) {
 	b.t.Helper()
 	_, err := b.pool.Exec(b.t.Context(), "UPDATE tenants SET address = $2, http_port = $3, event_port = $4 WHERE id = $1",

@@ -1,0 +1,137 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"controlplane/internal/tenants"
+)
+
+const (
+	metricsTimeout = 30 * time.Second
+	apiLabel       = "(api)"
+	nobodyLabel    = "(none)"
+)
+
+var (
+	descRequests = describe("requests_total", "Requests answered, by the status' first digit; 0 where the client went before.", "tenant", "class")
+	descDuration = describe("request_duration_seconds", "How long requests took, WebSockets left out.", "tenant")
+	descOpen     = describe("open_requests", "Requests and WebSockets at this moment.", "tenant")
+	descLimited  = describe("limited_total", "Requests refused, by what limited them.", "tenant", "limit")
+	descBytes    = describe("body_bytes_total", "Bytes of bodies.", "tenant", "direction")
+	descHealthy  = describe("tenant_healthy", "0 when at least half of the last minute's answers were 5xx.", "tenant")
+	descRoutes   = describe("routes", "Routes in the table.")
+	descFeed     = describe("feed_connected", "1 when changes of routes are coming in.")
+	descSynced   = describe("synced_timestamp_seconds", "When the table was last read as a whole.")
+	descDropped  = describe("access_log_dropped_total", "Lines that the access log had no time for.")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("odoohost_edge_"+name, help, labels, nil)
+}
+
+// collector tells an edge's numbers when they are asked for.
+type collector Edge
+
+// Describe sends nothing: which tenants there are isn't known beforehand.
+func (*collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends everything.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	status := c.table.status()
+	out <- gauge(descRoutes, float64(status.Routes))
+	out <- gauge(descFeed, oneIf(status.Connected))
+	if !status.SyncedAt.IsZero() {
+		out <- gauge(descSynced, float64(status.SyncedAt.UnixMilli())/1000)
+	}
+	out <- counter(descDropped, c.access.dropped.Load())
+	names := map[tenants.ID]string{}
+	for _, r := range c.table.all() {
+		names[r.TenantID] = r.Name
+	}
+	for id, t := range c.traffic.each {
+		if name, ok := names[id]; ok {
+			t.collect(out, name)
+			out <- gauge(descHealthy, oneIf(!t.health.bad.Load()), name)
+		}
+	}
+	c.traffic.api.collect(out, apiLabel)
+	c.traffic.nobody.collect(out, nobodyLabel)
+}
+
+func (t *traffic) collect(out chan<- prometheus.Metric, name string) {
+	for class := range t.classes {
+		if n := t.classes[class].Load(); n > 0 {
+			out <- counter(descRequests, n, name, strconv.Itoa(class))
+		}
+	}
+	buckets, total := map[float64]uint64{}, uint64(0)
+	for i, bound := range latencyBounds {
+		total += t.buckets[i].Load()
+		buckets[bound.Seconds()] = total
+	}
+	total += t.buckets[len(latencyBounds)].Load()
+	out <- prometheus.MustNewConstHistogram(descDuration, total, float64(t.micros.Load())/1e6, buckets, name)
+	out <- gauge(descOpen, float64(t.open.Load()), name)
+	out <- counter(descLimited, t.limited.Load(), name, "rate")
+	out <- counter(descLimited, t.full.Load(), name, "connections")
+	out <- counter(descBytes, t.received.Load(), name, "in")
+	out <- counter(descBytes, t.sent.Load(), name, "out")
+}
+
+func gauge(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func counter(d *prometheus.Desc, v uint64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// serveMetrics tells metrics at /metrics and, at /health, whether this edge can serve, on an address for operators alone. The answer of
+// /health is 503 until there is a table; the rest of it says what works less well.
+func (e *Edge) serveMetrics(ctx context.Context) (stop func(), err error) {
+	if e.opts.MetricsListen == "" {
+		return func() {}, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", e.opts.MetricsListen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	mux.HandleFunc("GET /health", e.serveHealth)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: metricsTimeout}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(l) // it ends when it is closed
+	}()
+	return func() { _ = server.Close(); <-done }, nil
+}
+
+func (e *Edge) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	s := e.Status()
+	w.Header().Set("Content-Type", "application/json")
+	if !s.Loaded {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{ // whoever asked may be gone
+		"loaded": s.Loaded, "connected": s.Connected, "synced_at": s.SyncedAt, "routes": s.Routes,
+	})
+}

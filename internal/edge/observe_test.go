@@ -1,0 +1,154 @@
+package edge_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/edge"
+	"controlplane/internal/tenants"
+)
+
+func TestEdge_AccessLog(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *edge.Options) { o.AccessLog = filepath.Join(t.TempDir(), "logs", "access.log") })
+	id := b.tenant("acme", tenants.Active, newUpstream(t, says("odoo"), nil))
+	b.start()
+	res := b.do(b.request(http.MethodPost, "http://user:secret-password@acme.example.test/web/login?token=secret-query", strings.NewReader("login=x&password=secret-body"),
+		"Cookie", "session_id=secret-cookie", "Referer", "http://acme.example.test/?access_token=secret-referrer", "User-Agent", "test/1 \"\t"))
+	require.Equal(t, 200, res.status)
+	require.Equal(t, 404, b.status("http://nobody.example.test/x"))
+	b.raw("GET /a%0ab HTTP/1.1\r\nHost: x\ny\r\n\r\n")
+	b.stop()
+
+	text, err := os.ReadFile(b.opts.AccessLog)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "secret")
+	var lines []map[string]any
+	for scanner := bufio.NewScanner(strings.NewReader(string(text))); scanner.Scan(); {
+		var line map[string]any
+		require.NoError(t, json.Unmarshal(scanner.Bytes(), &line))
+		lines = append(lines, line)
+	}
+	require.GreaterOrEqual(t, len(lines), 2)
+	first := lines[0]
+	for name, want := range map[string]any{
+		"host": "acme.example.test", "tenant": "acme", "tenant_id": float64(id), "client": "127.0.0.1", "method": "POST", "path": "/web/login",
+		"proto": "HTTP/1.1", "tls": false, "status": 200.0, "bytes_received": 28.0, "bytes_sent": 4.0,
+	} {
+		require.Equal(t, want, first[name], name)
+	}
+	require.Positive(t, first["duration_ms"])
+	require.Equal(t, "unknown", lines[1]["page"])
+	info, err := os.Stat(b.opts.AccessLog)
+	require.NoError(t, err)
+	require.Zero(t, info.Mode().Perm()&0o007, "nobody else reads who came from where")
+}
+
+func TestEdge_ServesWithoutItsAccessLog(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	b := setup(t, func(o *edge.Options) { o.AccessLog = filepath.Join(file, "access.log") })
+	b.tenant("acme", tenants.Active, newUpstream(t, says("odoo"), nil))
+	b.start()
+	require.Equal(t, 200, b.status("http://acme.example.test/"))
+	eventually(t, "it is told", func() bool { return strings.Contains(b.log.String(), "can't write its access log") })
+}
+
+func TestEdge_Metrics(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *edge.Options) { o.MetricsListen = freeAddress(t) })
+	id := b.tenant("acme", tenants.Active, newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/broken" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		_, _ = io.WriteString(w, "12345")
+	}), nil))
+	b.start()
+	for _, path := range []string{"/", "/x", "/broken"} {
+		b.get("http://acme.example.test" + path)
+	}
+	b.get("http://nobody.example.test/")
+	metrics := func(path string) string {
+		res, err := http.Get("http://" + b.opts.MetricsListen + path) //nolint:noctx // a test
+		require.NoError(t, err)
+		defer func() { _ = res.Body.Close() }()
+		require.Equal(t, 200, res.StatusCode)
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return string(body)
+	}
+	text := metrics("/metrics")
+	for _, line := range []string{
+		`odoohost_edge_requests_total{class="2",tenant="acme"} 2`, `odoohost_edge_requests_total{class="5",tenant="acme"} 1`,
+		`odoohost_edge_request_duration_seconds_count{tenant="acme"} 3`, `odoohost_edge_body_bytes_total{direction="out",tenant="acme"} 15`,
+		`odoohost_edge_tenant_healthy{tenant="acme"} 1`, `odoohost_edge_requests_total{class="4",tenant="(none)"} 1`,
+		`odoohost_edge_routes 1`, `odoohost_edge_feed_connected 1`, `odoohost_edge_open_requests{tenant="acme"} 0`,
+	} {
+		require.Contains(t, text, line+"\n")
+	}
+	require.Contains(t, metrics("/health"), `"loaded":true`)
+	b.setState(id, tenants.Deleted)
+	eventually(t, "who is gone has no metrics", func() bool { return !strings.Contains(metrics("/metrics"), `"acme"`) })
+}
+
+func TestEdge_TellsWhoseUsersGetErrors(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	told := map[string]bool{}
+	b := setup(t, func(o *edge.Options) {
+		o.HealthInterval = 20_000_000
+		o.OnHealth = func(_ context.Context, h edge.TenantHealth) error {
+			mu.Lock()
+			defer mu.Unlock()
+			told[h.Name] = h.Healthy
+			return nil
+		}
+	})
+	healthy := func(name string) (healthy, known bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		healthy, known = told[name]
+		return healthy, known
+	}
+	status := make(chan int, 1)
+	status <- 500
+	up := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		s := <-status
+		status <- s
+		w.WriteHeader(s)
+	}), nil)
+	b.tenant("acme", tenants.Active, up)
+	b.tenant("fine", tenants.Active, newUpstream(t, says("odoo"), nil))
+	b.tenant("asleep", tenants.Suspended, up)
+	b.start()
+	eventually(t, "it is noticed", func() bool {
+		for _, name := range []string{"acme", "fine", "asleep"} {
+			for range 3 {
+				b.get("http://" + name + ".example.test/web")
+			}
+		}
+		is, known := healthy("acme")
+		return known && !is
+	})
+	eventually(t, "the other one is fine", func() bool { is, _ := healthy("fine"); return is })
+	_, known := healthy("asleep")
+	require.False(t, known, "our own page isn't its error")
+	<-status
+	status <- 200
+	eventually(t, "and when it is over", func() bool {
+		b.get("http://acme.example.test/web")
+		is, _ := healthy("acme")
+		return is
+	})
+}
