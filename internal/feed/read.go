@@ -119,7 +119,8 @@ func inOrder(a, b Event) int {
 // transactions, however much there is of a tenant. There is always one row, which brings the snapshot.
 const readSQL = `
 WITH here AS MATERIALIZED (
-	SELECT s.now, s.since, s.since IS NULL OR pg_snapshot_xmin(s.since)::text::bigint < pg_snapshot_xmax(s.now)::text::bigint - $5::bigint AS skip
+	SELECT s.now, s.since, s.since IS NULL OR pg_snapshot_xmin(s.since)::text::bigint < pg_snapshot_xmax(s.now)::text::bigint - $5::bigint
+		OR pg_snapshot_xmax(s.since) > pg_snapshot_xmax(s.now) AS skip -- the latter is another server's, from before a restore
 	FROM (SELECT pg_current_snapshot() AS now, nullif($1::text, '')::pg_snapshot AS since) AS s
 ), moves AS MATERIALIZED (
 	SELECT e.* FROM tenant_events e
