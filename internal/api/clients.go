@@ -198,39 +198,16 @@ func (s *server) updateClient(w http.ResponseWriter, r *http.Request, p accounts
 		}
 		return errLimitsFixed
 	}
-	t, err := s.deps.Tenants.Update(r.Context(), p, s.clientIP(r), name, tenants.UpdateInput{Email: in.Email, PlanID: in.Plan, Notes: in.Notes})
+	c, err := s.deps.Tenants.Update(r.Context(), p, s.clientIP(r), name, tenants.UpdateInput{Email: in.Email, PlanID: in.Plan, Notes: in.Notes})
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if in.Plan != nil && p.Admin {
-		if status, err = s.resized(w, r, t); err != nil {
-			return err
-		}
-	}
-	plan, err := s.deps.Tenants.Plan(r.Context(), t.PlanID)
+	plan, err := s.deps.Tenants.Plan(r.Context(), c.Tenant.PlanID)
 	if err != nil {
 		return err
 	}
-	return reply(w, status, s.newClientAnswer(t, plan))
-}
-
-// resized waits a little for the limits of a new plan to be put in place, and tells where to look if that takes longer.
-func (s *server) resized(w http.ResponseWriter, r *http.Request, t tenants.Tenant) (status int, err error) {
-	op, err := s.deps.Ops.Latest(r.Context(), t.ID.Subject())
-	switch {
-	case errors.Is(err, ops.ErrNotFound):
-		return http.StatusOK, nil
-	case err != nil:
-		return 0, err
-	case op.Kind != tenants.ResizeKind || op.State.Ended():
-		return http.StatusOK, nil
-	}
-	if op = s.await(r.Context(), op); op.State == ops.Done {
-		return http.StatusOK, nil
-	}
-	w.Header().Set("Location", s.operationURL(op.ID))
-	return http.StatusAccepted, nil
+	transition, status := s.settle(w, r, p, c, wording{})
+	return reply(w, status, updateAnswer{clientAnswer: s.newClientAnswer(c.Tenant, plan), Operation: transition.Operation})
 }
 
 func (s *server) pendingClients(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {

@@ -34,6 +34,13 @@ type clientAnswer struct {
 	DeletionScheduledAt *wireTime     `json:"deletion_scheduled_at"` // until then its deletion can be cancelled
 }
 
+// updateAnswer is a client as it is after a change.
+type updateAnswer struct {
+	clientAnswer
+
+	Operation *operationAnswer `json:"operation"` // that puts a new plan's limits in place; null: nothing had to be done
+}
+
 // clientDetail is a client as its own page shows it. There is no password in it, however old clients look for one.
 type clientDetail struct {
 	clientAnswer

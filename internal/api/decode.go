@@ -72,6 +72,19 @@ func (s *server) decodeJSON(w http.ResponseWriter, r *http.Request, into any) er
 	return s.checker.bind(fields, into)
 }
 
+// decodeOptional is decodeJSON for a body that may be absent, since all of it may also be in the query, from which into was filled. Some
+// proxies announce no length, so that only reading shows that there is none.
+func (s *server) decodeOptional(w http.ResponseWriter, r *http.Request, into any) error {
+	if r.ContentLength == 0 {
+		return s.checker.check(into)
+	}
+	err := s.decodeJSON(w, r, into)
+	if r.ContentLength < 0 && errors.Is(err, errBodyEmpty) {
+		return s.checker.check(into)
+	}
+	return err
+}
+
 // mediaType returns the request's content type in lower case without parameters, or "" where there is none.
 func mediaType(r *http.Request) string {
 	header := r.Header.Get("Content-Type")

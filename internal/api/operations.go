@@ -207,12 +207,7 @@ func (s *server) abandonOperation(w http.ResponseWriter, r *http.Request, p acco
 	if q.err != nil {
 		return q.err
 	}
-	if r.ContentLength != 0 {
-		err = s.decodeJSON(w, r, &in)
-	} else {
-		err = s.checker.check(in)
-	}
-	if err != nil {
+	if err := s.decodeOptional(w, r, &in); err != nil {
 		return err
 	}
 	record := s.recordOperation(r, p, op, "operation.abandon", map[string]any{"reason": in.Reason})

@@ -82,7 +82,7 @@ func accessTable() []access {
 
 func TestWhoMayUseWhichRoute(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(_ *api.Deps, o *api.Options) { o.Streams.MaxAge = 20 * time.Millisecond })
+	b := setup(t, func(_ *api.Deps, o *api.Options) { o.Streams.MaxAge = 200 * time.Millisecond })
 	tokens := map[string]string{"owner": b.user("owner"), "stranger": b.user("stranger"), "root1": b.admin()}
 	b.client(tokens["owner"], "acme")
 	reference := b.initialize(tokens["owner"], `{"plan":"basic"}`)

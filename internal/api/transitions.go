@@ -94,7 +94,8 @@ func (s *server) scheduleDelete(w http.ResponseWriter, r *http.Request, p accoun
 		return err
 	}
 	q := parseQuery(r)
-	hours := q.integer("hours_until_deletion", tenants.DefaultDeletionHours, minDeletionHours, maxDeletionHours)
+	least, most := tenants.DeletionHours(p)
+	hours := q.integer("hours_until_deletion", tenants.DefaultDeletionHours, least, most)
 	if q.err != nil {
 		return q.err
 	}
@@ -111,9 +112,6 @@ func (s *server) scheduleDelete(w http.ResponseWriter, r *http.Request, p accoun
 	return reply(w, status, out)
 }
 
-// What anybody may ask for; tenants knows that owners may ask for less.
-const minDeletionHours, maxDeletionHours = 1, 720
-
 func (s *server) cancelDelete(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
 	name, err := pathName(r)
 	if err != nil {
@@ -123,7 +121,12 @@ func (s *server) cancelDelete(w http.ResponseWriter, r *http.Request, p accounts
 	if err != nil {
 		return err
 	}
-	return s.replyTransition(w, r, p, c, wording{"The deletion of client " + name + " has been cancelled", "The deletion of client " + name + " has been cancelled; it is being started"})
+	text := "The deletion of client " + name + " has been cancelled"
+	going := text + "; it is being started"
+	if c.Tenant.State == tenants.Suspended {
+		going = text + "; it is suspended, and still being stopped"
+	}
+	return s.replyTransition(w, r, p, c, wording{text, going})
 }
 
 // deleteClient serves both of the routes that old scripts know. They differed in what they left behind; neither leaves anything now.
@@ -149,10 +152,7 @@ func (s *server) reason(w http.ResponseWriter, r *http.Request) (name string, in
 	if q.err != nil {
 		return "", in, q.err
 	}
-	if r.ContentLength != 0 {
-		return name, in, s.decodeJSON(w, r, &in)
-	}
-	return name, in, s.checker.check(in)
+	return name, in, s.decodeOptional(w, r, &in)
 }
 
 func (s *server) replyTransition(w http.ResponseWriter, r *http.Request, p accounts.Principal, c tenants.Change, text wording) error {

@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -235,6 +237,7 @@ func TestAdminsChangeThePlanOfALiveClient(t *testing.T) {
 	require.Equal(t, []any{"business", "4g"}, []any{a.object()["plan"], a.object()["memory_limit"]})
 	location := strings.TrimPrefix(a.Header.Get("Location"), "https://api.example.com")
 	require.Equal(t, "tenant.resize", b.get(location, owner).object()["kind"])
+	require.Equal(t, "tenant.resize", a.object()["operation"].(map[string]any)["kind"])
 	open()
 	eventually(t, func() bool { return b.get(location, owner).object()["state"] == "done" })
 	require.Equal(t, http.StatusOK, b.patch("/api/clients/acme", admin, `{"plan":"basic"}`).Status)
@@ -282,4 +285,31 @@ func TestTransitionsWithBadInput(t *testing.T) {
 		}
 	}
 	require.Equal(t, before, b.snapshot())
+}
+
+func TestSchedule_BoundsAreTheCallersOwn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	owner, admin := b.user("ada"), b.admin()
+	b.client(owner, "acme")
+	for _, hours := range []string{"11", "721", "0", "-1", "12.5", "x", "99999999999999999999"} {
+		a := b.post("/api/clients/acme/schedule-delete?hours_until_deletion="+hours, owner, "")
+		b.requireRefusal(a, http.StatusUnprocessableEntity, "from 12 to 720")
+	}
+	a := b.post("/api/clients/acme/schedule-delete?hours_until_deletion=0", admin, "")
+	b.requireRefusal(a, http.StatusUnprocessableEntity, "from 1 to 720")
+}
+
+// Some proxies announce no length, not even of a body that isn't there.
+func TestTransitions_WithoutALength(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	admin := b.admin()
+	b.client(b.user("ada"), "acme")
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/clients/acme/force-delete?reason=fraud", http.NoBody)
+	req.Header.Set("Authorization", "Bearer "+admin)
+	req.ContentLength, req.Body = -1, io.NopCloser(strings.NewReader(""))
+	rec := httptest.NewRecorder()
+	b.handler.ServeHTTP(rec, req)
+	require.Equal(t, http.StatusOK, rec.Code, "%s", rec.Body)
 }

@@ -54,10 +54,13 @@ func (m *twin) suspend(by string) string {
 	case !m.is("active", "sleeping", "suspended"):
 		return "state_conflict"
 	case m.desired == "suspended" && m.state == "suspended":
-		if !overruled {
+		switch {
+		case overruled:
+			m.by = by
+			m.stopping(tenants.SuspendKind)
+		case m.by != by || !m.stopping(tenants.SuspendKind):
 			return "already_suspended"
 		}
-		m.by = by
 		return ""
 	}
 	if m.desired == "active" || overruled {
@@ -66,6 +69,21 @@ func (m *twin) suspend(by string) string {
 	m.desired = "suspended"
 	m.ensure(tenants.SuspendKind)
 	return ""
+}
+
+// stopping begins a held stop again, and reports whether the tenant still has to stop.
+func (m *twin) stopping(kind string) bool {
+	last := m.live
+	if m.queued != "" {
+		last = m.queued
+	}
+	if last != tenants.SuspendKind && last != tenants.StopKind {
+		return false
+	}
+	if m.held {
+		m.next(kind)
+	}
+	return true
 }
 
 func (m *twin) resume(by string) string {
@@ -103,6 +121,7 @@ func (m *twin) schedule(at time.Time) string {
 	case m.is("provisioning"):
 		return "state_conflict"
 	case m.is("scheduled_for_deletion") && m.desired == "deleted":
+		m.stopping(tenants.StopKind)
 		return ""
 	case m.is("scheduled_for_deletion"):
 	case m.is("pending", "failed"):
@@ -144,6 +163,9 @@ func (m *twin) cancel(now time.Time) string {
 		m.desired = "active"
 	}
 	m.state, m.back = m.back, ""
+	if m.state == "suspended" {
+		m.stopping(tenants.SuspendKind)
+	}
 	return ""
 }
 

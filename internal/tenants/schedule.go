@@ -18,17 +18,22 @@ const (
 	mostHoursToADeletion = 720
 )
 
+// DeletionHours returns the bounds for whoever schedules a deletion.
+func DeletionHours(p accounts.Principal) (least, most int) {
+	if p.Admin {
+		return leastHoursOfAdmins, mostHoursToADeletion
+	}
+	return leastHoursOfOwners, mostHoursToADeletion
+}
+
 // ScheduleDeletion stops a tenant and has it deleted after the given hours; until then it can be cancelled. Scheduling twice keeps the
 // first time. Errors: ErrNotFound, ErrBadHours, ErrAlreadyDeleted, ErrConflict.
 func (s *Service) ScheduleDeletion(ctx context.Context, p accounts.Principal, ip netip.Addr, name string, hours int) (Change, error) {
-	least := leastHoursOfOwners
-	if p.Admin {
-		least = leastHoursOfAdmins
-	}
+	least, most := DeletionHours(p)
 	r := request{by: p, ip: ip, action: "client.schedule_delete"}
 	return s.command(ctx, r, name, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
-		if hours < least || hours > mostHoursToADeletion {
-			return Change{}, ErrBadHours.WithMessage("hours_until_deletion must be between %d and %d", least, mostHoursToADeletion)
+		if hours < least || hours > most {
+			return Change{}, ErrBadHours.WithMessage("hours_until_deletion must be between %d and %d", least, most)
 		}
 		return s.schedule(ctx, tx, t, s.now().Add(time.Duration(hours)*time.Hour), "deletion scheduled")
 	})
@@ -50,8 +55,7 @@ func (s *Service) schedule(ctx context.Context, tx pgx.Tx, t Tenant, at time.Tim
 		t, err = one(ctx, tx, "schedule the client's deletion again", `UPDATE tenants SET desired = 'deleted', deletion_scheduled_at = $2,
 			updated_at = $3 WHERE id = $1 RETURNING `+columns, t.ID, at, s.now())
 	case t.State == Scheduled:
-		op, err := s.ongoing(ctx, tx, t, StopKind)
-		return Change{Tenant: t, Operation: op}, err
+		return s.stopping(ctx, tx, t, StopKind)
 	case CanMove(t.State, Scheduled):
 		t, err = s.moved(ctx, tx, t.ID, move{from: []State{t.State}, to: Scheduled, reason: reason, deleteAt: &at})
 	default:
@@ -82,7 +86,7 @@ func (s *Service) CancelDeletionTx(ctx context.Context, tx pgx.Tx, id ID, reason
 func (s *Service) cancelDeletion(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
 	switch {
 	case t.State == Deleting:
-		return Change{}, ErrTooLate
+		return Change{}, ErrTooLate.WithMessage("The deletion has begun: it can't be cancelled any more")
 	case t.State != Scheduled:
 		return Change{}, ErrNotScheduled
 	case t.cancelling():
@@ -98,5 +102,8 @@ func (s *Service) cancelDeletion(ctx context.Context, tx pgx.Tx, t Tenant) (Chan
 		return s.next(ctx, tx, t, ResumeKind)
 	}
 	t, err := s.moved(ctx, tx, t.ID, move{from: []State{Scheduled}, to: t.ReturnState, reason: "deletion cancelled"})
-	return Change{Tenant: t}, err
+	if err != nil || t.State != Suspended {
+		return Change{Tenant: t}, err
+	}
+	return s.stopping(ctx, tx, t, SuspendKind)
 }

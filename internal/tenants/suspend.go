@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/ops"
 )
 
 // Suspend stops a tenant and keeps its data. Its address says so at once; the state follows when the container has stopped. The owner
@@ -47,7 +48,7 @@ func (s *Service) suspend(ctx context.Context, tx pgx.Tx, t Tenant, by Suspended
 	overruled := t.SuspendedBy == ByOwner && by != ByOwner
 	switch {
 	case t.State == Suspended && !t.resuming() && !overruled:
-		return Change{}, ErrAlreadySuspended
+		return s.suspendAgain(ctx, tx, t, by)
 	case t.suspending() && !overruled:
 		return s.ensure(ctx, tx, t, SuspendKind)
 	case t.State != Active && t.State != Sleeping && t.State != Suspended:
@@ -59,9 +60,39 @@ func (s *Service) suspend(ctx context.Context, tx pgx.Tx, t Tenant, by Suspended
 	case err != nil:
 		return Change{}, err
 	case carriedOut:
-		return Change{Tenant: t}, nil
+		return s.stopping(ctx, tx, t, SuspendKind)
 	}
 	return s.ensure(ctx, tx, t, SuspendKind)
+}
+
+// suspendAgain answers whoever suspended a tenant with the operation that still stops it, and everybody else with ErrAlreadySuspended.
+func (s *Service) suspendAgain(ctx context.Context, tx pgx.Tx, t Tenant, by SuspendedBy) (Change, error) {
+	if t.SuspendedBy != by {
+		return Change{}, ErrAlreadySuspended
+	}
+	c, err := s.stopping(ctx, tx, t, SuspendKind)
+	if err == nil && c.Operation == nil {
+		err = ErrAlreadySuspended
+	}
+	return c, err
+}
+
+// stopping is for a tenant whose row may say that it is suspended, or scheduled for deletion, before its container has stopped: it was
+// suspended while it was being resumed, or its deletion was cancelled in the midst of a suspension. Its operation is the one that still
+// stops it, or nil; instead of one that was held another of the kind begins.
+func (s *Service) stopping(ctx context.Context, tx pgx.Tx, t Tenant, kind string) (Change, error) {
+	list, err := s.ops.Unfinished(ctx, tx, t.ID.Subject())
+	if err != nil || len(list) == 0 {
+		return Change{Tenant: t}, err
+	}
+	last := list[len(list)-1]
+	switch {
+	case last.Kind != SuspendKind && last.Kind != StopKind:
+		return Change{Tenant: t}, nil
+	case last.State == ops.Held:
+		return s.next(ctx, tx, t, kind)
+	}
+	return Change{Tenant: t, Operation: &last}, nil
 }
 
 // want writes what is wanted of a tenant that stays in its state for now.

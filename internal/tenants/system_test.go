@@ -2,6 +2,7 @@ package tenants_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -302,4 +303,50 @@ func TestTotals(t *testing.T) {
 	none, err := b.Totals(t.Context(), b.account("mallory"))
 	require.NoError(t, err)
 	require.Zero(t, none)
+}
+
+// A row may say "suspended" before the container has stopped: then the answer names the operation that still stops it.
+func TestSuspended_NotReportedAsDoneBeforeItHasStopped(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	boss := b.admin()
+	for i, situation := range []string{"suspended while resuming", "cancelled while being suspended"} {
+		name := fmt.Sprintf("t-%d", i)
+		var id tenants.ID
+		var c tenants.Change
+		switch situation {
+		case "suspended while resuming":
+			tenant, owner := b.in("resuming", name, boss)
+			id = tenant.ID
+			_, err := b.Suspend(t.Context(), owner, b.ip, name, "")
+			require.NoError(t, err)
+			c, err = b.Suspend(t.Context(), owner, b.ip, name, "")
+			require.NoError(t, err, "the same is asked for again")
+		default:
+			tenant, owner := b.in("suspending", name, boss)
+			id = tenant.ID
+			_, err := b.ScheduleDeletion(t.Context(), owner, b.ip, name, 12)
+			require.NoError(t, err)
+			c, err = b.CancelDeletion(t.Context(), owner, b.ip, name)
+			require.NoError(t, err)
+		}
+		require.Equal(t, tenants.Suspended, c.Tenant.State, situation)
+		require.NotNil(t, c.Operation, situation)
+		going := c.Operation.ID
+
+		over, err := b.Suspend(t.Context(), boss, b.ip, name, "unpaid elsewhere")
+		require.NoError(t, err)
+		require.Equal(t, going, over.Operation.ID, "whoever overrules reads it too")
+		_, err = b.pool.Exec(t.Context(), `UPDATE operations SET state = 'abandoned', finished_at = now() WHERE subject = $1 AND id <> $2 AND finished_at IS NULL`, id.Subject(), going)
+		require.NoError(t, err)
+		_, err = b.pool.Exec(t.Context(), `UPDATE operations SET state = 'held' WHERE id = $1`, going)
+		require.NoError(t, err)
+		again, err := b.Suspend(t.Context(), boss, b.ip, name, "")
+		require.NoError(t, err)
+		require.Equal(t, tenants.SuspendKind, again.Operation.Kind, "what didn't stop is stopped again")
+		require.NotEqual(t, going, again.Operation.ID)
+		b.finish(id)
+		_, err = b.Suspend(t.Context(), boss, b.ip, name, "")
+		require.ErrorIs(t, err, tenants.ErrAlreadySuspended)
+	}
 }

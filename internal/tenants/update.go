@@ -17,11 +17,11 @@ type UpdateInput struct {
 	Notes  *string // admins only
 }
 
-// Update changes the caller's tenant, or for an admin anybody's, and returns it as it is now.
+// Update changes the caller's tenant, or for an admin anybody's. The operation, if there is one, puts a new plan's limits in place.
 // Errors: ErrNotFound, ErrBadEmail, ErrUnknownPlan, ErrPlanLocked, ErrConflict, ErrAdminOnly,
 // ErrBadNotes.
-func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Addr, name string, in UpdateInput) (Tenant, error) {
-	var t Tenant
+func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Addr, name string, in UpdateInput) (Change, error) {
+	var c Change
 	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		before, err := get(ctx, tx, p, name, "FOR UPDATE")
 		if err != nil {
@@ -31,23 +31,28 @@ func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Add
 		if err != nil {
 			return err
 		}
-		if t = before; after == before {
-			return nil
+		c = Change{Tenant: before}
+		if after == before {
+			if in.PlanID != nil { // perhaps a repeat
+				c.Operation, err = s.ongoing(ctx, tx, before, ResizeKind)
+			}
+			return err
 		}
-		t, err = one(ctx, tx, "update the client", `
+		t, err := one(ctx, tx, "update the client", `
 			UPDATE tenants SET email = $2, plan_id = $3, notes = nullif($4, ''), updated_at = $5 WHERE id = $1
 			RETURNING `+columns, after.ID, after.Email, after.PlanID, after.Notes, s.now())
 		if err != nil {
 			return err
 		}
+		c.Tenant = t
 		if t.PlanID != before.PlanID {
-			if _, err := s.resize(ctx, tx, t); err != nil {
+			if c, err = s.resize(ctx, tx, t); err != nil {
 				return err
 			}
 		}
 		return s.record(ctx, tx, p, ip, t.ID, "client.update", changes(before, t))
 	})
-	return t, err
+	return c, err
 }
 
 // apply returns the tenant as it is to be.

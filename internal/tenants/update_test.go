@@ -19,8 +19,8 @@ func TestUpdate_Owner(t *testing.T) {
 
 	got, err := b.Update(t.Context(), ada, b.ip, "acme", tenants.UpdateInput{Email: ptr(" new@example.test "), PlanID: ptr("business")})
 	require.NoError(t, err)
-	require.Equal(t, "new@example.test", got.Email)
-	require.Equal(t, "business", got.PlanID)
+	require.Equal(t, "new@example.test", got.Tenant.Email)
+	require.Equal(t, "business", got.Tenant.PlanID)
 
 	_, err = b.Update(t.Context(), ada, b.ip, "acme", tenants.UpdateInput{Notes: ptr("mine")})
 	require.ErrorIs(t, err, tenants.ErrAdminOnly)
@@ -34,7 +34,7 @@ func TestUpdate_Owner(t *testing.T) {
 	require.ErrorIs(t, err, tenants.ErrUnknownPlan)
 	got, err = b.Update(t.Context(), ada, b.ip, "acme", tenants.UpdateInput{PlanID: ptr("business"), Email: ptr("last@example.test")})
 	require.NoError(t, err, "the plan it has is no change")
-	require.Equal(t, "last@example.test", got.Email)
+	require.Equal(t, "last@example.test", got.Tenant.Email)
 	require.Equal(t, 2, b.count("FROM activity_log WHERE action = 'client.update'"))
 }
 
@@ -46,14 +46,14 @@ func TestUpdate_NotesByAdmin(t *testing.T) {
 
 	got, err := b.Update(t.Context(), boss, b.ip, "acme", tenants.UpdateInput{Notes: ptr("line\nline ✓")})
 	require.NoError(t, err)
-	require.Equal(t, "line\nline ✓", got.Notes)
+	require.Equal(t, "line\nline ✓", got.Tenant.Notes)
 	for _, notes := range []string{"\x00", "\x1b[31m", "\xff", strings.Repeat("é", 10_001)} {
 		_, err := b.Update(t.Context(), boss, b.ip, "acme", tenants.UpdateInput{Notes: ptr(notes)})
 		require.ErrorIs(t, err, tenants.ErrBadNotes, "%.10q", notes)
 	}
 	got, err = b.Update(t.Context(), boss, b.ip, "acme", tenants.UpdateInput{Notes: ptr("")})
 	require.NoError(t, err)
-	require.Empty(t, got.Notes)
+	require.Empty(t, got.Tenant.Notes)
 }
 
 // Whoever comes second finds the client as the first one left it.
