@@ -93,3 +93,8 @@ func (s *Service) alertDisputeTx(ctx context.Context, tx pgx.Tx, d DisputeCase) 
 		Message: fmt.Sprintf("A bank claims back %d kobo of payment %s (%s): %s.", d.AmountKobo, d.Reference, d.Category, due),
 	})
 }
+
+// settleDispute applies one dispute by itself. Errors: ErrPaymentNotFound.
+func (s *Service) settleDispute(ctx context.Context, d Dispute) error {
+	return s.inPayment(ctx, d.Reference, func(tx pgx.Tx, p Payment) error { return s.applyDisputesTx(ctx, tx, p, []Dispute{d}) })
+}
