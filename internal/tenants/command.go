@@ -52,7 +52,7 @@ func (s *Service) commandTx(ctx context.Context, tx pgx.Tx, action, reason strin
 
 func (s *Service) carryOut(ctx context.Context, tx pgx.Tx, r request, before Tenant, do act) (Change, error) {
 	c, err := do(ctx, tx, before)
-	if err != nil || c.Tenant == before {
+	if err != nil || c.Tenant == before && !c.enqueued {
 		return c, err
 	}
 	detail := difference(before, c.Tenant)
@@ -83,7 +83,7 @@ func (s *Service) nextWith(ctx context.Context, tx pgx.Tx, t Tenant, kind string
 	if err != nil {
 		return Change{}, wrap(err, "enqueue "+kind+" of tenant "+t.ID.String())
 	}
-	return Change{Tenant: t, Operation: &op}, nil
+	return Change{Tenant: t, Operation: &op, enqueued: true}, nil
 }
 
 // ongoing returns the operation of the kind that is going on or is the next to, or nil. A held one isn't going on.

@@ -12,6 +12,7 @@ import (
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/errs"
+	"controlplane/internal/ops"
 	"controlplane/internal/tenants"
 )
 
@@ -255,6 +256,10 @@ func TestCommands_ARepeatEnqueuesWhatWasGivenUp(t *testing.T) {
 		third, err := b.commands()[command](t.Context(), boss, situation)
 		require.NoError(t, err)
 		require.NotEqual(t, again.Operation.ID, third.Operation.ID, "what is held makes way")
+		for _, op := range []ops.ID{again.Operation.ID, third.Operation.ID} {
+			require.Equal(t, 1, b.count(`FROM activity_log WHERE tenant_id = $1 AND actor = $2 AND (detail->>'operation')::bigint = $3`,
+				tenant.ID, boss.Username, op), "%s: who asked again is on record", situation)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 type Change struct {
 	Tenant    Tenant         // as it is now
 	Operation *ops.Operation // that carries the change out, perhaps begun by an earlier call; nil: nothing is left to do
+	enqueued  bool           // by this very call
 }
 
 // running reports whether the tenant is wanted to run, or to sleep until it is asked for.
