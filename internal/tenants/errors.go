@@ -25,7 +25,7 @@ var (
 	ErrTooLate          = errs.New(errs.Conflict, "deletion_begun", "The deadline has passed: the deletion can't be cancelled any more")
 	ErrUnpaid           = errs.New(errs.PaymentRequired, "payment_required", "The client isn't paid for: pay with POST /api/payments/initialize, and it starts by itself")
 	ErrBadHours         = errs.InvalidField("hours_until_deletion", "out_of_range", "hours_until_deletion must be between 12 and 720")
-	ErrBadReason        = errs.InvalidField("reason", "bad_text", "reason must be a text of at most 500 characters")
+	ErrBadReason        = errs.InvalidField("reason", "bad_text", "reason must be one line of at most 500 characters")
 	ErrNoReason         = errs.InvalidField("reason", "required", "Say why, in reason")
 	ErrNoSecrets        = errs.New(errs.Internal, "no_secrets", "The client has no secrets yet")
 )
