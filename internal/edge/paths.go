@@ -63,8 +63,9 @@ func classify(u *url.URL) pathClass {
 		return pathClass{kind: pathMalformed}
 	}
 	literal := split(text)
-	class := pathClass{embeddable: anyLeads(embeddable, literal), remote: anyLeads(remote, literal)}
+	class := pathClass{embeddable: true, remote: anyLeads(remote, literal)}
 	for _, segments := range [][]string{literal, split(path.Clean("/" + strings.Join(literal, "/")))} {
+		class.embeddable = class.embeddable && anyLeads(embeddable, segments) // what loosens must hold however it is read
 		class.limited = class.limited || anyLeads(limited, segments)
 		class.internal = class.internal || anyLeads(internal, segments)
 		switch {
