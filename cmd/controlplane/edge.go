@@ -1,16 +1,22 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"controlplane/internal/alerts"
 	"controlplane/internal/config"
 	"controlplane/internal/edge"
+	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
+	"controlplane/internal/tenants"
 )
 
 func newEdgeCommand() *cobra.Command {
@@ -40,6 +46,10 @@ are served when everything else is down, also after a restart of the edge.`,
 			e, err := edge.New(edge.Options{
 				Listen: cfg.Edge.Listen, BaseDomain: cfg.BaseDomain, Pool: pool, StateFile: cfg.Edge.StateFile,
 				TrustedProxies: cfg.API.TrustedProxies, APIUpstream: cfg.Edge.API, ProductName: cfg.AppName, Log: log,
+				Brand:     edge.Brand{Color: cfg.Edge.BrandColor, LogoFile: cfg.Edge.BrandLogo, SupportURL: cfg.Edge.SupportURL},
+				AccessLog: cfg.Edge.AccessLogFile(), MetricsListen: cfg.Edge.Metrics,
+				Step:     func(ctx context.Context, id tenants.ID) (string, error) { return ops.StepOf(ctx, pool, id.Subject()) },
+				OnHealth: func(ctx context.Context, h edge.TenantHealth) error { return tellHealth(ctx, pool, h) },
 			})
 			if err != nil {
 				return err
@@ -47,4 +57,19 @@ are served when everything else is down, also after a restart of the edge.`,
 			return e.Run(ctx)
 		},
 	}
+}
+
+const alertFailing = "tenant.failing"
+
+// tellHealth lets operators know of a tenant whose users get errors, and that it is over.
+func tellHealth(ctx context.Context, pool *pgxpool.Pool, h edge.TenantHealth) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if h.Healthy {
+		return alerts.Resolve(ctx, pool, alertFailing, h.TenantID.Subject())
+	}
+	return alerts.Raise(ctx, pool, alerts.Alert{
+		Kind: alertFailing, Subject: h.TenantID.Subject(),
+		Message: fmt.Sprintf("%d of the last %d answers of client %q were errors (5xx) of its Odoo", h.Errors, h.Answers, h.Name),
+	})
 }

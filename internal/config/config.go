@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -48,6 +49,23 @@ type Edge struct {
 	ProbeURL  string `env:"EDGE_PROBE_URL" validate:"omitempty,http_url"`                           // where the worker reaches the edge; default: loopback at EDGE_LISTEN's port
 	StateFile string `env:"EDGE_STATE_FILE" envDefault:"/var/lib/odoo-hosting/edge-routes.json"`
 	API       string `env:"EDGE_API_UPSTREAM" validate:"omitempty,hostname_port"` // of an API that the edge shows at api.<BASE_DOMAIN>; default: none
+	AccessLog string `env:"EDGE_ACCESS_LOG"`                                      // "off": none; default: edge-access.log beside StateFile
+	Metrics   string `env:"EDGE_METRICS_LISTEN" validate:"omitempty,hostname_port|startswith=:"`
+
+	BrandColor string `env:"BRAND_COLOR" validate:"omitempty,hexcolor,len=7"`
+	BrandLogo  string `env:"BRAND_LOGO_FILE"`
+	SupportURL string `env:"SUPPORT_URL" validate:"omitempty,startswith=https://|startswith=http://|startswith=mailto:"`
+}
+
+// AccessLogFile returns where requests are logged, "" for nowhere.
+func (e Edge) AccessLogFile() string {
+	switch e.AccessLog {
+	case "off":
+		return ""
+	case "":
+		return filepath.Join(filepath.Dir(e.StateFile), "edge-access.log")
+	}
+	return e.AccessLog
 }
 
 // Auth holds what signs tokens and seals secrets.
