@@ -87,25 +87,24 @@ func (w *world) strike(ctx context.Context, s subject, p point) (outcome, error)
 	w.hooked(k.hook)
 	defer w.hooked(nil)
 	begun := make(chan error, 1)
-	go func() { begun <- s.begin(ctx) }() // cut off when the process dies
-	if err := w.awaitStrike(ctx, s, dead); err != nil {
+	go func() { begun <- s.begin(ctx) }() // it fails when the process dies
+	if err := w.awaitStrike(ctx, s, dead, begun); err != nil {
 		return outcome{}, err
 	}
 	w.hooked(nil)
 	if !k.hit() {
-		return outcome{}, <-begun
+		return outcome{}, nil
 	}
 	if err := w.restart(ctx); err != nil {
 		return outcome{hit: true}, err
 	}
 	start := time.Now()
 	err := rig.Eventually(ctx, rig.SettleTimeout, s.goal)
-	<-begun
 	return outcome{hit: true, took: time.Since(start)}, err
 }
 
 // awaitStrike returns when the process is dead, or the operation went by without coming past the point.
-func (w *world) awaitStrike(ctx context.Context, s subject, dead <-chan struct{}) error {
+func (w *world) awaitStrike(ctx context.Context, s subject, dead <-chan struct{}, begun <-chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -114,17 +113,28 @@ func (w *world) awaitStrike(ctx context.Context, s subject, dead <-chan struct{}
 		select {
 		case <-dead:
 			return nil
+		case err := <-begun:
+			if err != nil && !isClosed(dead, time.Second) {
+				return fmt.Errorf("it can't be asked for: %w", err)
+			}
 		case <-ctx.Done():
 			return fmt.Errorf("neither killed nor done: %w", s.goal(context.WithoutCancel(ctx)))
 		case <-tick.C:
 			if s.goal(ctx) == nil {
-				select {
-				case <-dead: // it just had begun to die
-				case <-time.After(200 * time.Millisecond):
-				}
+				isClosed(dead, 200*time.Millisecond) // it may just have begun to die
 				return nil
 			}
 		}
+	}
+}
+
+// isClosed waits for it a little.
+func isClosed(c <-chan struct{}, within time.Duration) bool {
+	select {
+	case <-c:
+		return true
+	case <-time.After(within):
+		return false
 	}
 }
 

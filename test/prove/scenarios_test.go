@@ -151,6 +151,9 @@ func resetting() scenario {
 			if err != nil {
 				return subject{}, err
 			}
+			if _, err := w.Pool.Exec(ctx, "DELETE FROM rate_limits"); err != nil { // nobody resets so often
+				return subject{}, err
+			}
 			var before, works int64
 			err = w.Pool.QueryRow(ctx, "SELECT coalesce(max(id), 0) FROM operations").Scan(&before)
 			return subject{
@@ -203,10 +206,7 @@ func building() scenario {
 				goal:  func(ctx context.Context) error { return w.active(ctx, t) },
 			}, err
 		},
-		tidy: func(ctx context.Context, w *world, s subject) error {
-			_, err := w.Pool.Exec(ctx, "UPDATE plans SET active = false WHERE id LIKE 'rig%'")
-			return errors.Join(err, remove(ctx, w, s))
-		},
+		tidy: remove,
 	}
 }
 
@@ -272,13 +272,17 @@ func (w *world) house(ctx context.Context) (tenant, error) {
 	return w.reused, err
 }
 
-// newPlan offers a plan with a set of apps of its own.
+// newPlan offers a plan with a set of apps of its own, and forgets the template that an earlier call had built: its building begins by
+// removing what is there under its name.
 func (w *world) newPlan(ctx context.Context) (string, error) {
-	var id string
-	err := w.Pool.QueryRow(ctx, `
-		INSERT INTO plans SELECT (p).* FROM (SELECT jsonb_populate_record(b, jsonb_build_object('id', 'rig' || n, 'name', 'Rig ' || n,
-			'position', 100 + n, 'apps', jsonb_build_array('contacts', 'rig' || n))) AS p
-			FROM plans b, (SELECT count(*) AS n FROM plans WHERE id LIKE 'rig%') c WHERE b.id = 'basic') q RETURNING id`).Scan(&id)
+	const id = "rig"
+	_, err := w.Pool.Exec(ctx, `
+		INSERT INTO plans SELECT (p).* FROM (SELECT jsonb_populate_record(b, jsonb_build_object('id', $1::text, 'name', 'Rig', 'position', 100,
+			'apps', jsonb_build_array('contacts', $1::text))) AS p FROM plans b WHERE b.id = 'basic') q ON CONFLICT DO NOTHING`, id)
+	if err != nil {
+		return "", err
+	}
+	_, err = w.Pool.Exec(ctx, "DELETE FROM templates WHERE apps = ARRAY['contacts', $1]", id)
 	return id, err
 }
 
