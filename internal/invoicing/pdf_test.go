@@ -19,10 +19,10 @@ func renderer(logo []byte) *invoicing.Service {
 	return invoicing.New(invoicing.Deps{}, invoicing.Options{Logo: logo, Location: time.FixedZone("WAT", 3600)})
 }
 
-func plain(t testing.TB, s *invoicing.Service, inv invoicing.Invoice) string {
-	t.Helper()
+func plain(tb testing.TB, s *invoicing.Service, inv invoicing.Invoice) string {
+	tb.Helper()
 	var out bytes.Buffer
-	require.NoError(t, s.RenderPlain(&out, inv))
+	require.NoError(tb, s.RenderPlain(&out, inv))
 	return out.String()
 }
 

@@ -91,7 +91,9 @@ func (in ProfileInput) on(p Profile) (Profile, error) {
 		runes  int
 		lines  int
 	}{
-		{"name", in.Name, &p.Name, 200, 1}, {"address", in.Address, &p.Address, 500, 8}, {"country", in.Country, &p.Country, 2, 1},
+		{"name", in.Name, &p.Name, 200, 1},
+		{"address", in.Address, &p.Address, 500, 8},
+		{"country", in.Country, &p.Country, 2, 1},
 		{"tax_id", in.TaxID, &p.TaxID, 50, 1},
 	} {
 		if f.value == nil {
