@@ -9,6 +9,7 @@ import (
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/audit"
+	"controlplane/internal/billing"
 	"controlplane/internal/config"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
@@ -38,6 +39,7 @@ type domain struct {
 	ops      *ops.Engine // enqueues; serve's workers start it
 	accounts *accounts.Service
 	tenants  *tenants.Service
+	sealer   *secrets.Sealer
 }
 
 // openDomain wires the domain packages; the caller closes the pool. It doesn't connect yet.
@@ -51,7 +53,7 @@ func openDomain(ctx context.Context, cfg config.Config, log *slog.Logger) (*doma
 		return nil, fmt.Errorf("DATA_KEY: %w", err)
 	}
 	d := &domain{
-		pool: pool, audit: audit.New(pool), chain: audit.NewChain(audit.ChainDeps{Pool: pool, Sealer: sealer, Log: log}, audit.ChainOptions{}),
+		pool: pool, sealer: sealer, audit: audit.New(pool), chain: audit.NewChain(audit.ChainDeps{Pool: pool, Sealer: sealer, Log: log}, audit.ChainOptions{}),
 	}
 	d.accounts, err = accounts.New(accounts.Deps{Pool: pool, Audit: d.audit, Log: log}, accounts.Options{ //nolint:contextcheck // it hashes one password, and waits for nothing
 		SigningKey: cfg.Auth.SecretKey, Issuer: tokenIssuer, AccessTTL: cfg.Auth.AccessTTL(),
@@ -99,5 +101,10 @@ func rekey(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	defer done()
-	return d.tenants.Rekey(ctx)
+	rows, err := d.tenants.Rekey(ctx)
+	if err != nil {
+		return rows, err
+	}
+	cards, err := billing.RekeyCards(ctx, d.pool, d.sealer)
+	return rows + cards, err
 }

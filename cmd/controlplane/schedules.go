@@ -26,6 +26,11 @@ func (p *platform) wireSchedules() {
 			Run: cleanup.Plain(p.billing.Poll),
 		},
 		cleanup.Sweep{
+			Name: "subscriptions", Description: "Asks for the next period's money, reminds, suspends and gives up what stays unpaid",
+			Cron: "*/5 * * * *", Jitter: 30 * time.Second, AtStart: true,
+			Run: cleanup.Counted(p.billing.Renew),
+		},
+		cleanup.Sweep{
 			Name: "paid_clients", Description: "Starts provisioning again for paid clients that nobody works on", Cron: "@every 30s",
 			Run: cleanup.Plain(p.billing.ResumeProvisioning),
 		},

@@ -151,11 +151,17 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	}
 	p.billing = billing.New(billing.Deps{
 		Pool: p.pool, Tenants: p.tenants, Ops: p.ops, Gateway: gateway, Provisioner: provision.Enqueuer{Ops: p.ops}, Audit: p.audit, Capacity: p.capacity,
-		Invoices: p.invoices, Log: p.log,
-	}, billing.Options{CallbackURL: p.cfg.CallbackURL()})
+		Invoices: p.invoices, Log: p.log, Sealer: p.sealer,
+	}, billing.Options{CallbackURL: p.cfg.CallbackURL(), Dunning: dunning(p.cfg.Dunning)})
 	p.billing.Register()
 	p.wireSchedules()
 	return nil
+}
+
+func dunning(c config.Dunning) billing.Dunning {
+	return billing.Dunning{
+		Days: c.Days, SuspendAfter: c.SuspendAfter, DeleteAfter: c.DeleteAfter, Undo: time.Duration(c.UndoHours) * time.Hour, Remind: c.Remind,
+	}
 }
 
 // checkRole refuses to run as a role that could rewrite the audit log; with DEBUG it only says so.

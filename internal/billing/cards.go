@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/postgres"
@@ -132,12 +133,11 @@ func readCard(ctx context.Context, q postgres.Querier, id int64) (*Card, error) 
 	return &c, nil
 }
 
-// Rekey seals every saved card again that isn't sealed with the first data key, and returns how many it changed. It may be stopped and
+// RekeyCards seals every saved card again that isn't sealed with the first data key, and returns how many it changed. It may be stopped and
 // repeated at any time.
-func (s *Service) Rekey(ctx context.Context) (int, error) {
+func RekeyCards(ctx context.Context, pool *pgxpool.Pool, sealer *secrets.Sealer) (int, error) {
 	// A sealed value starts with the key's id and a colon.
-	rows, err := s.deps.Pool.Query(ctx, `SELECT id FROM payment_authorizations WHERE substring(code FOR 9) <> $1 ORDER BY id`,
-		[]byte(s.deps.Sealer.KeyID()+":"))
+	rows, err := pool.Query(ctx, `SELECT id FROM payment_authorizations WHERE substring(code FOR 9) <> $1 ORDER BY id`, []byte(sealer.KeyID()+":"))
 	if err != nil {
 		return 0, fmt.Errorf("find the cards to seal again: %w", err)
 	}
@@ -146,15 +146,15 @@ func (s *Service) Rekey(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("find the cards to seal again: %w", err)
 	}
 	for done, id := range ids {
-		if err := s.rekeyCard(ctx, id); err != nil {
+		if err := rekeyCard(ctx, pool, sealer, id); err != nil {
 			return done, fmt.Errorf("seal card %d again: %w", id, err)
 		}
 	}
 	return len(ids), nil
 }
 
-func (s *Service) rekeyCard(ctx context.Context, id int64) error {
-	return postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
+func rekeyCard(ctx context.Context, pool *pgxpool.Pool, sealer *secrets.Sealer, id int64) error {
+	return postgres.InTx(ctx, pool, func(tx pgx.Tx) error {
 		var (
 			account    accounts.ID
 			mode, card string
@@ -165,11 +165,11 @@ func (s *Service) rekeyCard(ctx context.Context, id int64) error {
 		if err != nil {
 			return err
 		}
-		code, err := s.deps.Sealer.Open(sealed, cardContext(account, mode, card))
+		code, err := sealer.Open(sealed, cardContext(account, mode, card))
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `UPDATE payment_authorizations SET code = $2 WHERE id = $1`, id, s.deps.Sealer.Seal(code, cardContext(account, mode, card)))
+		_, err = tx.Exec(ctx, `UPDATE payment_authorizations SET code = $2 WHERE id = $1`, id, sealer.Seal(code, cardContext(account, mode, card)))
 		return err
 	})
 }

@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"slices"
 	"time"
 
 	"controlplane/internal/tenants"
@@ -9,7 +10,7 @@ import (
 // Dunning says how an unpaid client is asked, and what becomes of it. Days count from the end of the period, without time in which the
 // gateway or we were down.
 type Dunning struct {
-	Days         []int         // of the attempts, ascending; default 0, 1, 3, 7
+	Days         []int         // of the attempts; default 0, 1, 3, 7
 	SuspendAfter int           // days; not before the last attempt; default 7
 	DeleteAfter  int           // days until the deletion is scheduled; default 28
 	Undo         time.Duration // from then to the deletion, also of a cancelled client; default 72 h
@@ -20,6 +21,7 @@ func (d Dunning) withDefaults() Dunning {
 	if len(d.Days) == 0 {
 		d.Days = []int{0, 1, 3, 7}
 	}
+	d.Days = slices.Compact(slices.Sorted(slices.Values(d.Days)))
 	if d.SuspendAfter == 0 {
 		d.SuspendAfter = 7
 	}

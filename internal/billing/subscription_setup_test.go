@@ -73,8 +73,10 @@ func (c *calendar) wireAll() {
 	c.tenants = tenants.New(tenants.Deps{Pool: c.pool, Sealer: c.sealer, Audit: records, Ops: c.ops, Now: c.clock}, tenants.Options{})
 	endpoint := tenants.Endpoint{Address: netip.MustParseAddr("10.9.8.7"), HTTPPort: 8069, EventPort: 8072}
 	for kind, end := range map[string]func(ctx context.Context, tx pgx.Tx, id tenants.ID) error{
-		tenants.ProvisionKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error { return c.tenants.ActivateTx(ctx, tx, id, endpoint) },
-		tenants.SuspendKind:   c.tenants.MarkSuspendedTx,
+		tenants.ProvisionKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
+			return c.tenants.ActivateTx(ctx, tx, id, endpoint)
+		},
+		tenants.SuspendKind: c.tenants.MarkSuspendedTx,
 		tenants.ResumeKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
 			return c.tenants.MarkResumedTx(ctx, tx, id, endpoint)
 		},

@@ -357,8 +357,7 @@ func TestRekey(t *testing.T) {
 	c.customer("")
 	sealer, err := secrets.NewSealer("another-key-another-key-another-key," + dataKey)
 	require.NoError(t, err)
-	c.deps.Sealer = sealer
-	n, err := billing.New(c.deps, billing.Options{}).Rekey(t.Context())
+	n, err := billing.RekeyCards(t.Context(), c.pool, sealer)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	only, err := secrets.NewSealer("another-key-another-key-another-key")

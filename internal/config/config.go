@@ -28,6 +28,7 @@ type Config struct {
 	Cluster  Cluster
 	Paystack Paystack
 	Seller   Seller
+	Dunning  Dunning
 	Engine   Engine
 	Worker   Worker
 	Capacity Capacity
