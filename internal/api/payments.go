@@ -48,8 +48,7 @@ func (s *server) paymentRoutes(r chi.Router) {
 	r.Get("/api/payments/history", s.user(s.history))
 	r.Post("/api/payments/webhook", s.public(s.webhook))
 	r.Get("/api/payments/progress/{reference}", s.public(s.paymentProgress))
-	r.Get("/api/payments/subscription", s.user(s.later("Subscriptions")))
-	r.Post("/api/payments/cancel-subscription", s.user(s.later("Subscriptions")))
+	s.subscriptionRoutes(r)
 }
 
 func (s *server) initialize(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
