@@ -37,7 +37,8 @@ func newRootCommand() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		newServeCommand(), newEdgeCommand(), newMigrateCommand(),
-		newAdminCommand(openAccounts, newAdminRekeyCommand(rekey), newAdminAuditCommand(verifyAudit), newAdminOrphansCommand(listOrphans)),
+		newAdminCommand(openAccounts, newAdminRekeyCommand(rekey), newAdminAuditCommand(verifyAudit), newAdminOrphansCommand(listOrphans),
+			newAdminWebhookCommand(replayEvents)),
 		newDevCommand(), newSimulatorCommand(), newNetguardCommand(),
 	)
 	return root

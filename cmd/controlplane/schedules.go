@@ -39,6 +39,7 @@ func (p *platform) wireSchedules() {
 			Run: cleanup.Plain(p.billing.ForgetApplied),
 		},
 	)
+	p.schedules.Add(p.moneySweeps()...)
 	limits, keys := ratelimit.New(p.pool), idempotency.New(p.pool, idempotency.Options{})
 	p.schedules.Add(
 		cleanup.Sweep{
@@ -67,6 +68,32 @@ func (p *platform) wireSchedules() {
 		p.schedules.Add(p.measurements()...)
 	}
 	p.schedules.Register()
+}
+
+// moneySweeps look after what went back, and compare our books with the gateway's.
+func (p *platform) moneySweeps() []cleanup.Sweep {
+	return []cleanup.Sweep{
+		{
+			Name: "refunds", Description: "Asks the payment gateway how far refunds are", Cron: "@every 10s",
+			Run: cleanup.Plain(p.billing.PollRefunds),
+		},
+		{
+			Name: "payment_reconciliation", Description: "Compares what the payment gateway lists with our payments", Cron: "40 2 * * *",
+			Jitter: 10 * time.Minute,
+			Run: func(ctx context.Context) (cleanup.Result, error) {
+				run, err := p.billing.Reconcile(ctx)
+				result := cleanup.Result{Done: int(run.Healed)}
+				if run.Differences > 0 {
+					result.Note = fmt.Sprintf("%d differences are unexplained", run.Differences)
+				}
+				return result, err
+			},
+		},
+		{
+			Name: "payment_event_bodies", Description: "Removes the text of payment events after 90 days", Cron: "50 3 * * *", Jitter: time.Hour,
+			Run: cleanup.Counted(p.billing.ForgetBodies),
+		},
+	}
 }
 
 // reconcile is for workers: an API process has no engine to look at.

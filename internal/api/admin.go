@@ -20,6 +20,7 @@ type creditAnswer struct {
 	AmountKobo int64             `json:"amount_kobo"`
 	Currency   string            `json:"currency"`
 	Reason     string            `json:"reason"`
+	Resolution *string           `json:"resolution"` // null: somebody has to decide
 	CreatedAt  wireTime          `json:"created_at"`
 }
 
@@ -40,7 +41,8 @@ type reviewAnswer struct {
 func newCreditAnswer(c billing.Credit) creditAnswer {
 	return creditAnswer{
 		ID: c.ID, AccountID: c.AccountID, PaymentID: c.PaymentID, Reference: c.Reference, ClientName: c.TenantName,
-		Amount: major(c.AmountKobo), AmountKobo: c.AmountKobo, Currency: c.Currency, Reason: c.Reason, CreatedAt: wireTime(c.CreatedAt),
+		Amount: major(c.AmountKobo), AmountKobo: c.AmountKobo, Currency: c.Currency, Reason: c.Reason, Resolution: orNull(c.Resolution),
+		CreatedAt: wireTime(c.CreatedAt),
 	}
 }
 

@@ -103,6 +103,7 @@ type Options struct {
 	Rates          Rates
 	MaxBody        int64         // bytes, default 64 KiB
 	MaxWebhookBody int64         // bytes, default 1 MB
+	MaxWebhooks    int           // per second, of this process; default 500. It is the only limit on them
 	RequestTimeout time.Duration // default 30 s; streams have none
 	TransitionWait time.Duration // how long suspend and the like wait for their work before they answer 202; default 5 s
 	CleanupWait    time.Duration // how long a clean-up run waits for its deletions; default 20 s
@@ -116,6 +117,7 @@ func (o Options) withDefaults() Options {
 	o.Docs = cmp.Or(o.Docs, DocsAdmin)
 	o.MaxBody = cmp.Or(o.MaxBody, 64<<10)
 	o.MaxWebhookBody = cmp.Or(o.MaxWebhookBody, 1_000_000)
+	o.MaxWebhooks = cmp.Or(o.MaxWebhooks, 500)
 	o.RequestTimeout = cmp.Or(o.RequestTimeout, 30*time.Second)
 	o.TransitionWait = cmp.Or(o.TransitionWait, 5*time.Second)
 	o.CleanupWait = cmp.Or(o.CleanupWait, 20*time.Second)
@@ -138,6 +140,7 @@ type server struct {
 	checker  *checker
 	document []byte // the OpenAPI description
 	streams  *streams
+	webhooks *perSecond
 }
 
 // New returns the API's handler. It fails on settings that can't be served safely, such as CORS for any origin.
@@ -165,6 +168,7 @@ func newServer(deps Deps, opts Options) (*server, error) {
 	}
 	return &server{
 		deps: deps, opts: opts, origins: origins, checker: newChecker(), document: document, streams: newStreams(opts.Streams),
+		webhooks: &perSecond{max: opts.MaxWebhooks},
 	}, nil
 }
 
@@ -188,6 +192,7 @@ func (s *server) router() chi.Router {
 	s.operationRoutes(r)
 	s.eventRoutes(r)
 	s.adminRoutes(r)
+	s.moneyRoutes(r)
 	s.systemRoutes(r)
 	s.laterRoutes(r)
 	s.docsRoutes(r)

@@ -88,6 +88,7 @@ type Credit struct {
 	AmountKobo int64
 	Currency   string
 	Reason     string
+	Resolution string // "refunded" or "kept"; "" while somebody has to decide
 	CreatedAt  time.Time
 }
 

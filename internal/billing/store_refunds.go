@@ -167,8 +167,8 @@ func setAllRefunded(ctx context.Context, tx pgx.Tx, p Payment, kobo int64, now t
 		WHERE id = $1`, p.ID, purpose, kobo, now)
 }
 
-// decideCredit is for the money's having gone back; what an administrator decided before stays.
+// decideCredit is for the money's having gone back, also if it was to be kept at first.
 func decideCredit(ctx context.Context, tx pgx.Tx, id PaymentID, resolution string, now time.Time) error {
 	return exec(ctx, tx, "settle the credit", `
-		UPDATE credits SET resolution = $2, resolved_at = $3, resolved_by = 'system' WHERE payment_id = $1 AND resolution IS NULL`, id, resolution, now)
+		UPDATE credits SET resolution = $2, resolved_at = $3, resolved_by = 'system' WHERE payment_id = $1`, id, resolution, now)
 }
