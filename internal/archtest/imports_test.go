@@ -47,7 +47,7 @@ func table() []layer {
 		{"ledger", []string{"errs", "postgres", "accounts", "tenants"}, webSDKs, "it keeps the books, and judges nothing"},
 		{"feed", []string{"errs", "postgres", "ops", "accounts", "tenants"}, webSDKs, "it tells what happened, and doesn't know who follows"},
 		{"invoicing", []string{"errs", "secrets", "postgres", "accounts", "audit", "tenants", "ledger"}, webSDKs, "it writes papers, and asks nobody for money"},
-		{"billing", append([]string{"invoicing"}, l3...), webSDKs, "the gateway is behind an interface declared here"},
+		{"billing", append([]string{"invoicing", "notices"}, l3...), webSDKs, "the gateway is behind an interface declared here"},
 		{"provision", l4, append([]string{"github.com/jackc/pgx/v5/pgconn"}, webSDKs[1:]...), "engine and cluster are behind interfaces declared here"},
 		{"billing/paystack", append([]string{"billing"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"billing/paystack/simulator", l0, []string{"github.com/jackc/pgx"}, "it stands for a foreign service"},
