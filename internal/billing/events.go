@@ -34,6 +34,7 @@ type eventInput struct {
 // kept. Errors: ErrBadSignature; ErrEventsDown, upon which the sender delivers again.
 func (s *Service) ReceiveWebhook(ctx context.Context, body []byte, signature string) error {
 	if !s.deps.Gateway.VerifySignature(body, signature) {
+		s.deps.Log.WarnContext(ctx, "event refused: it isn't signed with one of our keys", "bytes", len(body), "signed", signature != "")
 		return ErrBadSignature
 	}
 	e, err := s.deps.Gateway.DecodeEvent(body)

@@ -1,0 +1,212 @@
+package billing_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/billing"
+	"controlplane/internal/billing/paystack/simulator"
+	"controlplane/internal/ledger"
+	"controlplane/internal/secrets"
+)
+
+// crasher cuts the connection off before the statement of a transaction that it is told, counted from 1, the commit too; 0 is never.
+type crasher struct {
+	at   atomic.Int64
+	seen atomic.Int64
+}
+
+func (c *crasher) TraceQueryStart(ctx context.Context, conn *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	if conn.PgConn().TxStatus() == 'I' || c.seen.Add(1) != c.at.Load() {
+		return ctx
+	}
+	cut, cancel := context.WithCancel(ctx)
+	cancel()
+	return cut
+}
+
+func (*crasher) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// crashing is the bundle's service on connections that are cut off.
+func (b *bundle) crashing() (*billing.Service, *crasher) {
+	b.t.Helper()
+	c := &crasher{}
+	config := b.pool.Config().Copy()
+	config.ConnConfig.Tracer = c
+	pool, err := pgxpool.NewWithConfig(b.t.Context(), config)
+	require.NoError(b.t, err)
+	b.t.Cleanup(pool.Close)
+	deps := b.deps
+	deps.Pool = pool
+	return billing.New(deps, billing.Options{GatewayTimeout: 2 * time.Second}), c
+}
+
+// crashEach applies what the gateway says with a crash before each statement, one after the other, until there are no more statements, and
+// has unchanged check after each.
+func (b *bundle) crashEach(reference string, unchanged func()) {
+	b.t.Helper()
+	s, c := b.crashing()
+	for n := int64(1); ; n++ {
+		require.Less(b.t, n, int64(200))
+		c.seen.Store(0)
+		c.at.Store(n)
+		err := s.Settle(b.t.Context(), reference)
+		if c.seen.Load() < n {
+			require.NoError(b.t, err)
+			require.Greater(b.t, n, int64(5), "it takes some statements")
+			return
+		}
+		if err != nil {
+			unchanged()
+		}
+	}
+}
+
+// money is all that an application could have left half done.
+func (b *bundle) money() string {
+	b.t.Helper()
+	var state string
+	require.NoError(b.t, b.pool.QueryRow(b.t.Context(), `
+		SELECT concat_ws(' ', (SELECT string_agg(status || purpose || refunded_kobo || coalesce(review, ''), ',' ORDER BY id) FROM payments),
+			(SELECT count(*) FROM ledger_entries), (SELECT count(*) FROM invoices), (SELECT count(*) FROM credits), (SELECT count(*) FROM subscriptions),
+			(SELECT string_agg(state, ',' ORDER BY id) FROM tenants), (SELECT string_agg(state, ',' ORDER BY id) FROM refunds),
+			(SELECT string_agg(outcome, ',' ORDER BY id) FROM disputes), (SELECT count(*) FROM alerts), (SELECT count(*) FROM activity_log),
+			(SELECT count(*) FROM operations))`).Scan(&state))
+	return state
+}
+
+func TestApply_CrashBetweenAnyTwoStatements(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	b.dropWebhooks()
+	_, client, payment := b.purchase()
+	require.NoError(t, b.sim.Pay(payment.Reference, ""))
+	same := func() func() {
+		before := b.money()
+		return func() { require.Equal(t, before, b.money()) }
+	}
+	b.crashEach(payment.Reference, same())
+	b.activatedOnce(client.ID, payment.Reference)
+	require.Equal(t, 1, b.count(`invoices`))
+
+	transaction, err := b.gateway.Verify(t.Context(), payment.Reference)
+	require.NoError(t, err)
+	_, err = b.gateway.Refund(t.Context(), billing.RefundRequest{TransactionID: transaction.ID, AmountKobo: 600_000, Currency: "NGN"})
+	require.NoError(t, err)
+	b.crashEach(payment.Reference, same())
+	require.Equal(t, 1, b.count(`refunds WHERE state = 'pending'`))
+	require.NoError(t, b.sim.FinishRefund(b.sim.Refunds()[0].ID, "processed"))
+
+	_, err = b.gateway.Refund(t.Context(), billing.RefundRequest{TransactionID: transaction.ID, AmountKobo: 900_000, Currency: "NGN"})
+	require.NoError(t, err)
+	require.NoError(t, b.sim.FinishRefund(b.sim.Refunds()[1].ID, "processed"))
+	b.crashEach(payment.Reference, same())
+	require.Equal(t, billing.StatusRefunded, b.payment(payment.Reference).Status)
+	require.Zero(t, b.balance(ledger.RefundsInTransit))
+	require.Equal(t, 2, b.count(`invoices WHERE credits_id IS NOT NULL`))
+	require.Zero(t, b.balance(ledger.Revenue, ledger.VAT))
+}
+
+func TestApply_ByTwentyWorkersAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	b.dropWebhooks()
+	root, client, payment := b.purchase()
+	root.Admin = true
+	require.NoError(t, b.sim.Pay(payment.Reference, ""))
+	together := func() {
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() { require.NoError(t, b.Settle(t.Context(), payment.Reference)) })
+		}
+		wg.Wait()
+	}
+	together()
+	b.activatedOnce(client.ID, payment.Reference)
+	require.Equal(t, 1, b.count(`invoices`))
+	require.Equal(t, 1, b.count(`ledger_entries WHERE kind = 'payment'`))
+
+	got, err := b.refund(root, payment.Reference, 0, "goodwill")
+	require.NoError(t, err)
+	require.NoError(t, b.sim.FinishRefund(got.GatewayID, "processed"))
+	together()
+	require.Equal(t, billing.StatusRefunded, b.payment(payment.Reference).Status)
+	require.Equal(t, 1, b.count(`ledger_entries WHERE kind = 'refund_processed'`))
+	require.Equal(t, 1, b.count(`invoices WHERE credits_id IS NOT NULL`))
+	require.Equal(t, 1, b.count(`activity_log WHERE action = 'payment.refunded'`))
+}
+
+// A thousand deliveries, true and forged, are one event.
+func TestWebhook_AThousandDeliveries(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.dropWebhooks()
+	_, client, payment := b.purchase()
+	require.NoError(t, b.sim.Pay(payment.Reference, ""))
+	body := b.sim.Deliveries()[0].Body
+	signature := b.sim.Sign("test", body)
+	other, err := simulator.New(simulator.Options{SecretKeys: []secrets.Secret{"sk_test_somebody_else"}})
+	require.NoError(t, err)
+	t.Cleanup(other.Close)
+	forged := other.Sign("test", body)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 40)
+	for i := range 1000 {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if i%4 == 3 {
+				require.Equal(t, http.StatusUnauthorized, b.deliver(body, forged))
+				return
+			}
+			require.Equal(t, http.StatusOK, b.deliver(body, signature))
+		})
+	}
+	wg.Wait()
+	b.settled()
+	b.activatedOnce(client.ID, payment.Reference)
+	require.Equal(t, 1, b.count(`payment_events`))
+	require.Equal(t, 1, b.count(`ledger_entries WHERE kind = 'payment'`))
+}
+
+// BenchmarkApply stores events of different payments and reports how many are applied per second. Run it with -benchtime=1x.
+func BenchmarkApply(b *testing.B) {
+	const total = 1000
+	w := setupIdle(b)
+	p := w.account("ada")
+	client := w.client(p, "acme", "basic")
+	list := make([]simulator.Imported, total)
+	for i := range list {
+		list[i] = simulator.Imported{
+			Domain: "test", Reference: fmt.Sprintf("ODOO-%012X", i+1), Email: p.Email, Amount: 1_500_000, Currency: "NGN", PaidAt: w.clock(),
+		}
+	}
+	require.NoError(b, w.sim.Import(list...))
+	w.exec(`INSERT INTO payments (account_id, tenant_id, plan_id, billing_cycle, amount_kobo, currency, mode, email, reference)
+		SELECT $1, $2, 'basic', 'monthly', 1500000, 'NGN', 'test', 'x', 'ODOO-' || upper(lpad(to_hex(i), 12, '0')) FROM generate_series(1, $3) AS i`,
+		p.AccountID, client.ID, total)
+	for i := range total {
+		body := fmt.Appendf(nil, `{"event":"charge.success","data":{"id":%d,"domain":"test","reference":"ODOO-%012X"}}`, i+1, i+1)
+		require.NoError(b, w.ReceiveWebhook(b.Context(), body, w.sim.Sign("test", body)))
+	}
+	b.ResetTimer()
+	for range b.N {
+		began := time.Now()
+		require.NoError(b, w.ops.Start(b.Context()))
+		require.Eventually(b, func() bool { return w.count(`payment_events WHERE applied_at IS NULL`) == 0 }, 5*time.Minute, 50*time.Millisecond)
+		b.ReportMetric(total/time.Since(began).Seconds(), "events/s")
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		require.NoError(b, w.ops.Stop(ctx))
+		cancel()
+	}
+	require.Equal(b, total, w.count(`payments WHERE status = 'success'`))
+}
