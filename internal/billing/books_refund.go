@@ -42,6 +42,11 @@ func (s *Service) bookRefundTx(ctx context.Context, tx pgx.Tx, p Payment, before
 	case before.State == RefundFailed && after.AcceptedAt == before.AcceptedAt:
 		key += "/after_all"
 	}
+	if after.State == RefundProcessed { // whoever issues papers does so before anything else is posted
+		if err := s.creditNoteTx(ctx, tx, p, key, after.AmountKobo, after.Reason); err != nil {
+			return err
+		}
+	}
 	if !accepted {
 		if err := s.move(ctx, tx, p, key, "refund", holder(p), ledger.RefundsInTransit, after.AmountKobo); err != nil {
 			return err
@@ -49,9 +54,6 @@ func (s *Service) bookRefundTx(ctx context.Context, tx pgx.Tx, p Payment, before
 	}
 	if after.State != RefundProcessed {
 		return nil
-	}
-	if err := s.creditNoteTx(ctx, tx, p, key, after.AmountKobo, after.Reason); err != nil {
-		return err
 	}
 	return s.move(ctx, tx, p, key+"/processed", "refund_processed", ledger.RefundsInTransit, ledger.Gateway, after.AmountKobo)
 }
