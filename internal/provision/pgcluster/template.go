@@ -34,14 +34,17 @@ func (c *Cluster) BeginTemplate(ctx context.Context, name string, password secre
 	if err := c.createRole(ctx, name, templateSubject(name), attributes, c.grantTenants(name)); err != nil {
 		return err
 	}
-	// As Odoo itself creates a database: C collation makes for more useful indexes.
-	create := fmt.Sprintf("CREATE DATABASE %s OWNER %s TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C'", quoteName(name), quoteName(name))
+	// As Odoo itself creates a database: C collation makes for more useful indexes. Nobody can connect until it is taken from PUBLIC: one that
+	// a crash left open to all would have the next start refuse the whole server.
+	create := fmt.Sprintf("CREATE DATABASE %s OWNER %s TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' ALLOW_CONNECTIONS false",
+		quoteName(name), quoteName(name))
 	if err := c.exec(ctx, "create database "+name, create); err != nil {
 		return err
 	}
 	err = c.execTx(ctx, "close database "+name,
 		"REVOKE CONNECT, TEMPORARY ON DATABASE "+quoteName(name)+" FROM PUBLIC",
-		"COMMENT ON DATABASE "+quoteName(name)+" IS "+quoteText(c.mark(templateSubject(name))))
+		"COMMENT ON DATABASE "+quoteName(name)+" IS "+quoteText(c.mark(templateSubject(name))),
+		"ALTER DATABASE "+quoteName(name)+" ALLOW_CONNECTIONS true")
 	if err != nil {
 		return err
 	}

@@ -87,9 +87,12 @@ func TestSpares(t *testing.T) {
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	onEachVersion(t, func(t *testing.T, b *bundle) {
-		b.provisioned(t, "tenant/1")
+		tenant := b.provisioned(t, "tenant/1")
+		_, err := b.login(t, tenant.Name, tenant.Password, tenant.Name).Exec(t.Context(), "GRANT CONNECT ON DATABASE "+tenant.Name+" TO PUBLIC")
+		require.NoError(t, err)
 		s, err := b.Inspect(t.Context())
 		require.NoError(t, err)
+		require.NotContains(t, s.OpenDatabases, tenant.Name, "it is its owner's to open")
 		require.GreaterOrEqual(t, s.Version, 150000)
 		require.Equal(t, provision.ServerStatus{
 			Version: s.Version, CreateDB: true, CreateRole: true, TenantsGroup: true, PostgresClosed: true,
