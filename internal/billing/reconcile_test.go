@@ -209,7 +209,6 @@ func BenchmarkReconcile(b *testing.B) {
 		}
 	}
 	require.NoError(b, w.sim.Import(list...))
-	list = nil
 	w.exec(`INSERT INTO payments (account_id, tenant_id, plan_id, billing_cycle, amount_kobo, currency, mode, email, reference, status, purpose, created_at,
 			paid_at, completed_at, fees_kobo)
 		SELECT $1, $2, 'basic', 'monthly', 1500000, 'NGN', 'test', 'x', 'ODOO-' || upper(lpad(to_hex(i), 12, '0')), 'success', 'credit', now(), now(), now(), 22500

@@ -68,8 +68,14 @@ func TestDunning_ToTheEnd(t *testing.T) {
 		day, attempts int
 		state         tenants.State
 	}{
-		{0, 1, tenants.Active}, {1, 2, tenants.Active}, {2, 2, tenants.Active}, {3, 3, tenants.Active}, {6, 3, tenants.Active},
-		{7, 4, tenants.Suspended}, {27, 4, tenants.Suspended}, {28, 4, tenants.Scheduled},
+		{0, 1, tenants.Active},
+		{1, 2, tenants.Active},
+		{2, 2, tenants.Active},
+		{3, 3, tenants.Active},
+		{6, 3, tenants.Active},
+		{7, 4, tenants.Suspended},
+		{27, 4, tenants.Suspended},
+		{28, 4, tenants.Scheduled},
 	} {
 		c.pass(end.Add(time.Duration(tc.day)*days).Sub(c.clock()), 12*hours)
 		require.Equal(t, tc.attempts, attempts(), "day %d", tc.day)

@@ -78,14 +78,23 @@ func (y *year) join(i int) {
 func (y *year) mishaps() {
 	y.sim.ClearFaults()
 	for _, f := range []simulator.Fault{
-		{Kind: simulator.ChargeDecline, OneIn: 4}, {Kind: simulator.ChargePaused, OneIn: 12}, {Kind: simulator.AuthorizationRotates, OneIn: 3},
+		{Kind: simulator.ChargeDecline, OneIn: 4},
+		{Kind: simulator.ChargePaused, OneIn: 12},
+		{Kind: simulator.AuthorizationRotates, OneIn: 3},
 		{Kind: simulator.ChargePending, OneIn: 10, Delay: simulator.Duration(6 * time.Hour)},
-		{Kind: simulator.APIError500, OneIn: 25}, {Kind: simulator.APIError502, OneIn: 25, Before: true}, {Kind: simulator.APIDrop, OneIn: 25},
-		{Kind: simulator.APIHTML, OneIn: 30}, {Kind: simulator.APIMalformed, OneIn: 30}, {Kind: simulator.APIDrop, OneIn: 25, Before: true},
+		{Kind: simulator.APIError500, OneIn: 25},
+		{Kind: simulator.APIError502, OneIn: 25, Before: true},
+		{Kind: simulator.APIDrop, OneIn: 25},
+		{Kind: simulator.APIHTML, OneIn: 30},
+		{Kind: simulator.APIMalformed, OneIn: 30},
+		{Kind: simulator.APIDrop, OneIn: 25, Before: true},
 		{Kind: simulator.LooseTypes, OneIn: 3},
-		{Kind: simulator.WebhookDrop, OneIn: 4}, {Kind: simulator.WebhookDuplicate, OneIn: 5, Amount: 2}, {Kind: simulator.WebhookReorder, OneIn: 5},
+		{Kind: simulator.WebhookDrop, OneIn: 4},
+		{Kind: simulator.WebhookDuplicate, OneIn: 5, Amount: 2},
+		{Kind: simulator.WebhookReorder, OneIn: 5},
 		{Kind: simulator.WebhookDelay, OneIn: 5, Delay: simulator.Duration(20 * time.Hour)},
-		{Kind: simulator.WebhookBadSignature, OneIn: 8}, {Kind: simulator.WebhookOtherKey, OneIn: 8},
+		{Kind: simulator.WebhookBadSignature, OneIn: 8},
+		{Kind: simulator.WebhookOtherKey, OneIn: 8},
 		{Kind: simulator.WebhookTamper, OneIn: 8, Amount: 1},
 	} {
 		if y.rand.IntN(2) == 0 {

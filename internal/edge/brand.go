@@ -45,7 +45,7 @@ func newBrand(name string, b Brand) (brand, error) {
 	if b.SupportURL != "" {
 		u, err := url.Parse(b.SupportURL)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "mailto" {
-			return out, errors.New("the support address must begin with https://, http:// or mailto:")
+			return out, errors.New("the support address must be an https, http or mailto address")
 		}
 		out.SupportURL = template.URL(u.String()) //nolint:gosec // checked above
 	}

@@ -133,7 +133,7 @@ func TestEdge_BodiesByPlan(t *testing.T) {
 		if err != nil {
 			return false // the refusal came while we were still sending
 		}
-		return res.Body.Close() == nil && res.StatusCode == 200
+		return res.Body.Close() == nil && res.StatusCode == http.StatusOK
 	})
 }
 

@@ -22,16 +22,16 @@ const (
 )
 
 var (
-	descRequests = describe("requests_total", "Requests answered, by the status' first digit; 0 where the client went before.", "tenant", "class")
-	descDuration = describe("request_duration_seconds", "How long requests took, WebSockets left out.", "tenant")
-	descOpen     = describe("open_requests", "Requests and WebSockets at this moment.", "tenant")
-	descLimited  = describe("limited_total", "Requests refused, by what limited them.", "tenant", "limit")
-	descBytes    = describe("body_bytes_total", "Bytes of bodies.", "tenant", "direction")
-	descHealthy  = describe("tenant_healthy", "0 when at least half of the last minute's answers were 5xx.", "tenant")
-	descRoutes   = describe("routes", "Routes in the table.")
-	descFeed     = describe("feed_connected", "1 when changes of routes are coming in.")
-	descSynced   = describe("synced_timestamp_seconds", "When the table was last read as a whole.")
-	descDropped  = describe("access_log_dropped_total", "Lines that the access log had no time for.")
+	descRequests = describe("requests_total", "Requests answered, by the status' first digit; 0 where the client went before.", "tenant", "class") //nolint:gochecknoglobals // a constant
+	descDuration = describe("request_duration_seconds", "How long requests took, WebSockets left out.", "tenant")                                  //nolint:gochecknoglobals // a constant
+	descOpen     = describe("open_requests", "Requests and WebSockets at this moment.", "tenant")                                                  //nolint:gochecknoglobals // a constant
+	descLimited  = describe("limited_total", "Requests refused, by what limited them.", "tenant", "limit")                                         //nolint:gochecknoglobals // a constant
+	descBytes    = describe("body_bytes_total", "Bytes of bodies.", "tenant", "direction")                                                         //nolint:gochecknoglobals // a constant
+	descHealthy  = describe("tenant_healthy", "0 when at least half of the last minute's answers were 5xx.", "tenant")                             //nolint:gochecknoglobals // a constant
+	descRoutes   = describe("routes", "Routes in the table.")                                                                                      //nolint:gochecknoglobals // a constant
+	descFeed     = describe("feed_connected", "1 when changes of routes are coming in.")                                                           //nolint:gochecknoglobals // a constant
+	descSynced   = describe("synced_timestamp_seconds", "When the table was last read as a whole.")                                                //nolint:gochecknoglobals // a constant
+	descDropped  = describe("access_log_dropped_total", "Lines that the access log had no time for.")                                              //nolint:gochecknoglobals // a constant
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {

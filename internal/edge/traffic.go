@@ -89,10 +89,10 @@ type trafficBook struct {
 
 func (b *trafficBook) of(id tenants.ID) *traffic {
 	if found, ok := b.tenants.Load(id); ok {
-		return found.(*traffic) //nolint:forcetypeassert // nothing else is in it
+		return found.(*traffic) //nolint:errcheck // nothing else is in it
 	}
 	found, _ := b.tenants.LoadOrStore(id, new(traffic))
-	return found.(*traffic) //nolint:forcetypeassert // nothing else is in it
+	return found.(*traffic) //nolint:errcheck // nothing else is in it
 }
 
 // keep forgets all tenants but those that keep approves of.
