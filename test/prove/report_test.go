@@ -9,7 +9,7 @@ import (
 )
 
 // sample is how many points inside steps the bounded run takes of each workflow.
-const sample = 4
+const sample = 2
 
 // chosen leaves out, in the bounded run, most points inside of steps and all but one phase of the boundaries.
 func chosen(points []point) []point {
