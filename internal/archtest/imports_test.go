@@ -49,6 +49,7 @@ func table() []layer {
 		{"invoicing", []string{"errs", "secrets", "postgres", "accounts", "audit", "tenants", "ledger"}, webSDKs, "it writes papers, and asks nobody for money"},
 		{"billing", append([]string{"invoicing", "notices"}, l3...), webSDKs, "the gateway is behind an interface declared here"},
 		{"provision", l4, append([]string{"github.com/jackc/pgx/v5/pgconn"}, webSDKs[1:]...), "engine and cluster are behind interfaces declared here"},
+		{"backup", append([]string{"backup/archive", "notices"}, l3...), webSDKs, "store, cluster and engine are behind interfaces declared here"},
 		{"billing/paystack", append([]string{"billing"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"billing/paystack/simulator", l0, []string{"github.com/jackc/pgx"}, "it stands for a foreign service"},
 		{"provision/docker", append([]string{"provision", "provision/netguard"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},

@@ -1,0 +1,194 @@
+package backup
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"controlplane/internal/ops"
+	"controlplane/internal/postgres"
+	"controlplane/internal/tenants"
+)
+
+// Deps is what a Service works with; all but Now are required.
+type Deps struct {
+	Pool    *pgxpool.Pool
+	Ops     *ops.Engine // enqueues what is asked for; needs no workflow
+	Tenants *tenants.Service
+	Now     func() time.Time // nil: time.Now
+}
+
+// Options tell where backups lie.
+type Options struct {
+	Prefix string // of every key in the bucket, S3_PREFIX; "" or ending in a slash
+}
+
+// Service keeps the rows of backups and enqueues what is done with them. It touches neither the store nor the engine: a process
+// without the worker role has one too.
+type Service struct {
+	pool    *pgxpool.Pool
+	ops     *ops.Engine
+	tenants *tenants.Service
+	now     func() time.Time
+	prefix  string
+}
+
+// New checks the dependencies; it reaches for nothing.
+func New(deps Deps, opts Options) (*Service, error) {
+	if deps.Pool == nil || deps.Ops == nil || deps.Tenants == nil {
+		return nil, errors.New("backups lack a dependency")
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	return &Service{pool: deps.Pool, ops: deps.Ops, tenants: deps.Tenants, now: deps.Now, prefix: opts.Prefix}, nil
+}
+
+// input is what the operations on one backup are enqueued with.
+type input struct {
+	BackupID ID `json:"backup_id"`
+}
+
+// Take asks for a backup. Errors: ErrUnknownKind, ErrNothingThere, ErrBusy.
+func (s *Service) Take(ctx context.Context, in TakeInput) (Backup, error) {
+	var b Backup
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		var err error
+		b, err = s.TakeTx(ctx, tx, in)
+		return err
+	})
+	if err != nil {
+		return Backup{}, err
+	}
+	return b, nil
+}
+
+// TakeTx is Take within tx, which is of no use any more after ErrBusy.
+func (s *Service) TakeTx(ctx context.Context, tx pgx.Tx, in TakeInput) (Backup, error) {
+	if !in.Kind.Known() {
+		return Backup{}, ErrUnknownKind
+	}
+	t, err := s.tenants.Lock(ctx, tx, in.TenantID)
+	if err != nil {
+		return Backup{}, err
+	}
+	if !worthKeeping(t, in.Kind) {
+		return Backup{}, ErrNothingThere
+	}
+	now := s.now()
+	b, err := insert(ctx, tx, Backup{
+		TenantID: t.ID, TenantName: t.Name, Kind: in.Kind, KeyPrefix: s.keyPrefix(t.Name, in.Kind, now), RequestedBy: in.By, CreatedAt: now,
+	})
+	if err != nil {
+		return Backup{}, err
+	}
+	op, err := s.ops.EnqueueTx(ctx, tx, TakeKind, b.ID.Subject(), input{BackupID: b.ID})
+	if err != nil {
+		return Backup{}, fmt.Errorf("enqueue backup %s: %w", b.ID, err)
+	}
+	return setOperation(ctx, tx, b.ID, op.ID)
+}
+
+// worthKeeping reports whether the tenant has an Odoo whose content is worth a backup: one that was never up has none, and what is being
+// deleted is only backed up for the last time.
+func worthKeeping(t tenants.Tenant, k Kind) bool {
+	if t.ActivatedAt == nil {
+		return false
+	}
+	switch t.State {
+	case tenants.Active, tenants.Suspended, tenants.Sleeping, tenants.Scheduled, tenants.Maintenance, tenants.Failed:
+		return true
+	case tenants.Deleting:
+		return k == Final
+	case tenants.Pending, tenants.Provisioning, tenants.Deleted:
+	}
+	return false
+}
+
+// keyPrefix never gives the same twice, not even after our database was lost and numbers begin anew.
+func (s *Service) keyPrefix(name string, k Kind, now time.Time) string {
+	var salt [4]byte
+	_, _ = rand.Read(salt[:]) // never fails
+	return fmt.Sprintf("%s%s/%s_%s_%s_%s/", s.prefix, name, name, k, now.UTC().Format("20060102_150405"), hex.EncodeToString(salt[:]))
+}
+
+// Get returns a backup, also a deleted one. Errors: ErrNotFound.
+func (s *Service) Get(ctx context.Context, id ID) (Backup, error) {
+	return get(ctx, s.pool, id, "")
+}
+
+// List returns matching backups, the newest first. Errors: ErrPageBounds.
+func (s *Service) List(ctx context.Context, f Filter) (Page, error) {
+	return list(ctx, s.pool, f)
+}
+
+// Verify asks for another look at all of a backup. Errors: ErrNotFound, ErrNotGood, ErrInUse.
+func (s *Service) Verify(ctx context.Context, id ID) (ops.Operation, error) {
+	return s.enqueue(ctx, id, VerifyKind, func(_ context.Context, _ pgx.Tx, b Backup) error {
+		if b.State != Done {
+			return ErrNotGood
+		}
+		return nil
+	})
+}
+
+// Delete has a backup's objects removed, whether it is good or not. A repeat of one that was held begins it again.
+// Errors: ErrNotFound, ErrKept, ErrInUse.
+func (s *Service) Delete(ctx context.Context, id ID) (ops.Operation, error) {
+	return s.enqueue(ctx, id, DeleteKind, func(ctx context.Context, tx pgx.Tx, b Backup) error {
+		switch {
+		case b.Kept:
+			return ErrKept
+		case b.State == Deleted:
+			return ErrNotFound
+		case b.State == Queued || b.State == Running:
+			return ErrInUse
+		}
+		return setState(ctx, tx, b.ID, Deleting)
+	})
+}
+
+// Keep marks a backup as not to be pruned, or lets go of it. Errors: ErrNotFound, ErrNotGood.
+func (s *Service) Keep(ctx context.Context, id ID, keep bool) (Backup, error) {
+	var kept Backup
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		b, err := get(ctx, tx, id, "FOR UPDATE")
+		switch {
+		case err != nil:
+			return err
+		case b.State == Deleted || b.State == Deleting:
+			return ErrNotFound
+		case keep && !b.Good():
+			return ErrNotGood
+		}
+		kept, err = setKept(ctx, tx, id, keep)
+		return err
+	})
+	return kept, err
+}
+
+// enqueue asks for something to be done with a backup if check, which sees its locked row, has nothing against it.
+func (s *Service) enqueue(ctx context.Context, id ID, kind string, check func(ctx context.Context, tx pgx.Tx, b Backup) error) (ops.Operation, error) {
+	var op ops.Operation
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		b, err := get(ctx, tx, id, "FOR UPDATE")
+		if err != nil {
+			return err
+		}
+		if err := check(ctx, tx, b); err != nil {
+			return err
+		}
+		op, err = s.ops.EnqueueTx(ctx, tx, kind, id.Subject(), input{BackupID: id})
+		if errors.Is(err, ops.ErrLive) {
+			return ErrInUse.WithCause(err)
+		}
+		return err
+	})
+	return op, err
+}
