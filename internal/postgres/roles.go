@@ -19,6 +19,7 @@ var restricted = []struct{ table, privileges string }{ //nolint:gochecknoglobals
 	{"ledger_entries", "SELECT, INSERT (key, mode, at, kind, account_id, tenant_id, payment_id, memo)"},
 	{"ledger_lines", "SELECT, INSERT"},
 	{"tax_rates", "SELECT"},
+	{"tax_exports", "SELECT"},
 	{"invoices", "SELECT, INSERT"},
 	{"invoice_lines", "SELECT, INSERT"},
 	{"invoice_counters", "SELECT, INSERT, UPDATE"},
