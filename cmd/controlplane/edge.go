@@ -45,7 +45,7 @@ are served when everything else is down, also after a restart of the edge.`,
 			defer pool.Close()
 			e, err := edge.New(edge.Options{
 				Listen: cfg.Edge.Listen, BaseDomain: cfg.BaseDomain, Pool: pool, StateFile: cfg.Edge.StateFile,
-				TrustedProxies: cfg.API.TrustedProxies, APIUpstream: cfg.Edge.API, ProductName: cfg.AppName, Log: log,
+				TrustedProxies: cfg.API.TrustedProxies, APIUpstream: cfg.Edge.API, CORSOrigins: cfg.CORSOrigins, ProductName: cfg.AppName, Log: log,
 				Brand:     edge.Brand{Color: cfg.Edge.BrandColor, LogoFile: cfg.Edge.BrandLogo, SupportURL: cfg.Edge.SupportURL},
 				AccessLog: cfg.Edge.AccessLogFile(), MetricsListen: cfg.Edge.Metrics,
 				Step:     func(ctx context.Context, id tenants.ID) (string, error) { return ops.StepOf(ctx, pool, id.Subject()) },

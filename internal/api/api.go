@@ -18,6 +18,7 @@ import (
 	"controlplane/internal/alerts"
 	"controlplane/internal/audit"
 	"controlplane/internal/billing"
+	"controlplane/internal/cors"
 	"controlplane/internal/feed"
 	"controlplane/internal/idempotency"
 	"controlplane/internal/invoicing"
@@ -136,7 +137,7 @@ func (o Options) withDefaults() Options {
 type server struct {
 	deps     Deps
 	opts     Options
-	origins  []string
+	origins  cors.Policy
 	checker  *checker
 	document []byte // the OpenAPI description
 	streams  *streams
@@ -158,7 +159,7 @@ func newServer(deps Deps, opts Options) (*server, error) {
 		return nil, errors.New("the API lacks something that it works with")
 	}
 	opts = opts.withDefaults()
-	origins, err := parseOrigins(opts.CORSOrigins)
+	origins, err := cors.New(opts.CORSOrigins)
 	if err != nil {
 		return nil, err
 	}

@@ -8,12 +8,6 @@ import (
 // OpenAPIDocument lets the tests read the description without a server.
 func OpenAPIDocument(opts Options) ([]byte, error) { return openAPIDocument(opts) }
 
-// CheckOrigins lets the tests try settings.
-func CheckOrigins(list []string) error {
-	_, err := parseOrigins(list)
-	return err
-}
-
 // ClientIP lets the tests try requests.
 func ClientIP(proxies []netip.Prefix, r *http.Request) netip.Addr {
 	return (&server{opts: Options{TrustedProxies: proxies}}).clientIP(r)

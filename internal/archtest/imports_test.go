@@ -34,6 +34,7 @@ func table() []layer {
 	return []layer{
 		{"errs", nil, nil, "everybody imports it"},
 		{"secrets", nil, nil, "everybody imports it"},
+		{"cors", nil, []string{"github.com/"}, "the API and the edge both say it"},
 		{"postgres", []string{"errs"}, nil, "it knows the database, not the domain"},
 		{"ratelimit", []string{"errs", "postgres"}, nil, "it counts, and doesn't know what"},
 		{"alerts", []string{"errs", "postgres"}, webSDKs, "it keeps what operators have to know, and sends nothing"},
@@ -57,10 +58,10 @@ func table() []layer {
 		{"provision/docker", append([]string{"provision", "provision/netguard"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"provision/netguard", append([]string{"provision"}, l0...), nil, "it runs alone in a container"},
 		{"provision/pgcluster", append([]string{"provision"}, l0...), []string{"github.com/moby/"}, "adapters don't import each other"},
-		{"edge", []string{"errs", "secrets", "postgres", "tenants", "accounts"}, []string{"github.com/moby/"}, "it keeps serving when all else is down"},
+		{"edge", []string{"errs", "secrets", "cors", "postgres", "tenants", "accounts"}, []string{"github.com/moby/"}, "it keeps serving when all else is down"},
 		{"inspect", []string{"errs", "secrets", "accounts", "tenants"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "it carries questions to a worker; the worker's provision answers"},
 		{"cleanup", []string{"errs", "postgres", "ops", "accounts", "audit", "tenants", "alerts"}, webSDKs, "sweeps only enqueue; what they call is wired in cmd"},
-		{"api", []string{"errs", "secrets", "postgres", "ops", "accounts", "audit", "tenants", "billing", "invoicing", "backup", "ratelimit", "idempotency", "capacity", "alerts", "feed"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
+		{"api", []string{"errs", "secrets", "cors", "postgres", "ops", "accounts", "audit", "tenants", "billing", "invoicing", "backup", "ratelimit", "idempotency", "capacity", "alerts", "feed"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
 		{"config", l0, nil, "only cmd imports it"},
 	}
 }

@@ -12,12 +12,14 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"controlplane/internal/cors"
 	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
@@ -33,13 +35,15 @@ type Options struct {
 	StateFile      string         // the table's copy on disk; "": none
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and -Proto count
 	APIUpstream    string         // host:port of the API, shown at api.<BaseDomain>; "": nothing there
+	CORSOrigins    []string       // whose scripts may read what the edge answers in the API's place
 	ProductName    string         // on our own pages; default "Odoo hosting"
 	Brand          Brand          // of our own pages
 	MaxBodyBytes   int64          // that no plan's limit goes beyond; 0: none
 	AccessLog      string         // file with a line for each request; "": none
 	MetricsListen  string         // where metrics and health are told, for operators alone; "": nowhere
 	SlowClient     time.Duration  // a request's body may stall so long, default 1 min
-	DrainTimeout   time.Duration  // how long requests may finish at the end, default 15 s
+	LameDuck       time.Duration  // at the end, how long answers ask to close their connections before any is closed, default 1 s
+	DrainTimeout   time.Duration  // how long requests may finish after that, default 15 s
 	ResyncInterval time.Duration  // between full reads of the table, default 2 min
 	HealthInterval time.Duration  // between looks at how tenants are doing, of which six make the time that counts; default 10 s
 	Log            *slog.Logger
@@ -71,6 +75,8 @@ type Edge struct {
 	traffic     trafficBook
 	access      *access
 	registry    *prometheus.Registry
+	origins     cors.Policy
+	leaving     atomic.Bool
 	log         *slog.Logger
 }
 
@@ -83,6 +89,7 @@ func New(opts Options) (*Edge, error) {
 	opts.BaseDomain = strings.ToLower(strings.Trim(cmp.Or(opts.BaseDomain, "localhost"), ". "))
 	opts.ProductName = cmp.Or(opts.ProductName, "Odoo hosting")
 	opts.SlowClient = cmp.Or(opts.SlowClient, time.Minute)
+	opts.LameDuck = cmp.Or(opts.LameDuck, time.Second)
 	opts.DrainTimeout = cmp.Or(opts.DrainTimeout, 15*time.Second)
 	opts.ResyncInterval = cmp.Or(opts.ResyncInterval, 2*time.Minute)
 	opts.HealthInterval = cmp.Or(opts.HealthInterval, 10*time.Second)
@@ -94,10 +101,14 @@ func New(opts Options) (*Edge, error) {
 	if err != nil {
 		return nil, err
 	}
+	origins, err := cors.New(opts.CORSOrigins)
+	if err != nil {
+		return nil, err
+	}
 	e := &Edge{
 		id: secrets.RandomHex(8), opts: opts, table: newTable(), pages: pages, progress: newProgressBook(opts.Step),
 		tenantLimit: newLimiter(), apiLimit: newLimiter(), access: newAccess(opts.AccessLog, opts.Log), registry: prometheus.NewRegistry(),
-		log: opts.Log,
+		origins: origins, log: opts.Log,
 	}
 	e.registry.MustRegister((*collector)(e))
 	return e, nil
@@ -108,7 +119,7 @@ func (e *Edge) Status() Status { return e.table.status() }
 
 var running sync.Mutex //nolint:gochecknoglobals // Caddy's configuration is global, so this guard is
 
-// Run serves until ctx ends, then lets requests finish for DrainTimeout. The first answer is ready when the table is loaded; until
+// Run serves until ctx ends, then hands over to whoever else listens there and lets requests finish for DrainTimeout. The first answer is ready when the table is loaded; until
 // then every address answers 503. An address in use is an error at once.
 func (e *Edge) Run(ctx context.Context) error {
 	if !running.TryLock() {
@@ -130,11 +141,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	defer stopFeeding()
 	defer stopWriting()
 
-	stopMetrics, err := e.serveMetrics(ctx)
-	if err != nil {
-		return err
-	}
-	defer stopMetrics()
+	feeders.Go(func() { e.serveMetrics(feeding) })
 	config, err := e.config()
 	if err != nil {
 		return err
@@ -143,7 +150,9 @@ func (e *Edge) Run(ctx context.Context) error {
 		return fmt.Errorf("start the edge on %s: %w", e.opts.Listen, err)
 	}
 	e.log.InfoContext(ctx, "edge is listening", "listen", e.opts.Listen, "base_domain", e.opts.BaseDomain)
+	e.checkHandOver(ctx)
 	<-ctx.Done()
+	e.sayGoodbye(ctx)
 	if err := caddy.Stop(); err != nil {
 		return fmt.Errorf("stop the edge: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"controlplane/internal/cors"
 	"controlplane/internal/tenants"
 )
 
@@ -47,6 +48,7 @@ type verdict struct {
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	began := time.Now()
 	w.Header().Del("Server")
+	g.edge.releaseConnection(w.Header(), r)
 	client, https := takeAddress(r)
 	v := g.judge(r, client)
 	out := &watchedWriter{
@@ -227,8 +229,16 @@ func (g *gate) failed(w *watchedWriter, r *http.Request, v verdict, body *watche
 	}
 }
 
-// answer writes one of our own pages.
+// answer writes one of our own pages. A browser's question before a call to the API is always answered, or the script that asks wouldn't
+// even learn that there is a limit.
 func (g *gate) answer(w http.ResponseWriter, r *http.Request, v verdict, id pageID) {
+	if v.isAPI && cors.IsPreflight(r) {
+		g.edge.origins.AnswerPreflight(w, r)
+		return
+	}
+	if v.isAPI {
+		g.edge.origins.Allow(w.Header(), r)
+	}
 	call := pageCall{id: id, retry: v.wait, json: v.isAPI || v.class.remote || wantsJSON(r)}
 	if id == pageProvisioning {
 		call.progress = g.edge.progress.of(r.Context(), v.route.TenantID)

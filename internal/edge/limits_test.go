@@ -104,6 +104,40 @@ func TestEdge_LimitsTheAPIPerAddress(t *testing.T) {
 	require.Equal(t, reached, api.requests.Load())
 }
 
+// A script on another site learns what the edge says in the API's place, if the API would let it read its answers.
+func TestEdge_AnswersForTheAPICanBeReadByItsFrontEnds(t *testing.T) {
+	t.Parallel()
+	api := newUpstream(t, says("api"), nil)
+	b := setup(t, behindProxy, func(o *edge.Options) {
+		o.APIUpstream, o.CORSOrigins = fmt.Sprintf("127.0.0.1:%d", api.httpPort), []string{"https://app.example.com"}
+	})
+	b.start()
+	call := func(method, path, origin string, headers ...string) answer {
+		headers = append(headers, "X-Forwarded-For", "192.0.2.9", "Origin", origin)
+		return b.do(b.request(method, "http://api.example.test"+path, nil, headers...))
+	}
+	eventually(t, "the limit is reached", func() bool { return call("GET", "/api/plans", "https://app.example.com").status == 429 })
+	limited := call("GET", "/api/plans", "https://app.example.com")
+	require.Equal(t, 429, limited.status)
+	require.Equal(t, "1", limited.header.Get("Retry-After"))
+	require.Equal(t, "https://app.example.com", limited.header.Get("Access-Control-Allow-Origin"))
+	require.Contains(t, limited.header.Get("Access-Control-Expose-Headers"), "Retry-After")
+	require.Equal(t, []string{"Origin", "Accept"}, limited.header.Values("Vary"))
+	asked := call("OPTIONS", "/api/plans", "https://app.example.com", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization")
+	require.Equal(t, 204, asked.status, "or the browser would tell its script nothing of the limit")
+	require.Contains(t, asked.header.Get("Access-Control-Allow-Headers"), "Authorization")
+	for _, origin := range []string{"", "null", "https://evil.example.com"} {
+		require.Empty(t, call("GET", "/metrics", origin).header.Get("Access-Control-Allow-Origin"), origin)
+	}
+	require.Equal(t, "https://app.example.com", call("GET", "/metrics", "https://app.example.com").header.Get("Access-Control-Allow-Origin"))
+	require.Empty(t, b.get("http://nobody.example.test/", "Origin", "https://app.example.com").header.Get("Access-Control-Allow-Origin"), "the API's alone")
+
+	o := b.opts
+	o.CORSOrigins = []string{"*"}
+	_, err := edge.New(o)
+	require.Error(t, err)
+}
+
 func TestEdge_APIThatIsDownIsSaidSo(t *testing.T) {
 	t.Parallel()
 	nobody := freeAddress(t)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -68,6 +69,8 @@ func TestEdge_ServesWithoutItsAccessLog(t *testing.T) {
 func TestEdge_Metrics(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *edge.Options) { o.MetricsListen = freeAddress(t) })
+	before, err := net.Listen("tcp", b.opts.MetricsListen) // the edge that this one takes over from
+	require.NoError(t, err)
 	id := b.tenant("acme", tenants.Active, newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/broken" {
 			w.WriteHeader(http.StatusInternalServerError)
@@ -79,6 +82,11 @@ func TestEdge_Metrics(t *testing.T) {
 		b.get("http://acme.example.test" + path)
 	}
 	b.get("http://nobody.example.test/")
+	require.NoError(t, before.Close())
+	eventually(t, "metrics are told as soon as their address is free", func() bool {
+		conn, err := net.Dial("tcp", b.opts.MetricsListen)
+		return err == nil && conn.Close() == nil
+	})
 	metrics := func(path string) string {
 		res, err := http.Get("http://" + b.opts.MetricsListen + path) //nolint:noctx // a test
 		require.NoError(t, err)

@@ -112,7 +112,7 @@ func (p *pages) write(w http.ResponseWriter, r *http.Request, call pageCall) {
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
-	h.Set("Vary", "Accept")
+	h.Add("Vary", "Accept")
 	h.Set("Content-Security-Policy", p.policy)
 	if call.id == pageTimeout {
 		h.Set("Connection", "close") // the rest of the body may still trickle in

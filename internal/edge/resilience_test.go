@@ -204,6 +204,37 @@ func TestEdge_LetsRequestsFinishAtTheEnd(t *testing.T) {
 	<-stopped
 }
 
+// A client that keeps its connection is asked to come back on another one before anything is closed.
+func TestEdge_TakesItsLeave(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *edge.Options) { o.LameDuck = 2 * time.Second })
+	b.tenant("acme", tenants.Active, newUpstream(t, says("odoo"), nil))
+	b.start()
+	conn, err := net.Dial("tcp", b.opts.Listen)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	in := bufio.NewReader(conn)
+	ask := func() *http.Response {
+		_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: acme.example.test\r\n\r\n")
+		require.NoError(t, err)
+		res, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		return res
+	}
+	require.False(t, ask().Close)
+	go b.stop()
+	eventually(t, "it is ending", func() bool { return strings.Contains(b.log.String(), "takes its leave") })
+	res := ask()
+	require.Equal(t, 200, res.StatusCode)
+	require.True(t, res.Close)
+	_, err = in.ReadByte()
+	require.ErrorIs(t, err, io.EOF)
+}
+
 func TestEdge_PortInUse(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -43,7 +43,7 @@ func setup(t *testing.T, change ...func(*edge.Options)) *bundle {
 	b := &bundle{t: t, pool: pgtest.New(t), log: &logBuffer{}}
 	b.opts = edge.Options{
 		Listen: freeAddress(t), BaseDomain: "example.test", Pool: b.pool, StateFile: filepath.Join(t.TempDir(), "edge", "routes.json"),
-		DrainTimeout: 3 * time.Second, Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		LameDuck: time.Millisecond, DrainTimeout: 3 * time.Second, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
 	for _, c := range change {
 		c(&b.opts)
