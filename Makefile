@@ -30,7 +30,7 @@ lint: ## Run the linters alone
 bench: setup ## Measure provisioning, from the paid webhook to the login page, and what becomes of it with many clients
 	@scripts/with-env.sh go run ./test/bench
 	@scripts/with-env.sh go run ./test/bench/scale
-	@scripts/with-env.sh go test ./internal/billing -run '^$$' -bench 'Apply|Reconcile' -benchtime 1x
+	@scripts/test.sh ./internal/billing -run '^$$' -bench 'Apply|Reconcile' -benchtime 1x
 
 fmt: ## Format the Go code
 	@scripts/lint.sh --fmt

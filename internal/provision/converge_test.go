@@ -32,7 +32,7 @@ func TestConvergence(t *testing.T) {
 			return s.world.RoundTrip(req)
 		}
 	}), 5*time.Second)
-	engine := opstest.Start(t, s.pool, s.SuspendWorkflow(), s.StopWorkflow(), s.ResumeWorkflow(), s.ResizeWorkflow(), s.DeleteWorkflow())
+	engine := s.start(t, s.SuspendWorkflow(), s.StopWorkflow(), s.ResumeWorkflow(), s.ResizeWorkflow(), s.DeleteWorkflow())
 	var story []string
 	for range 25 {
 		for range 1 + rand.IntN(8) { //nolint:gosec // a test

@@ -108,7 +108,7 @@ func TestDelete_RemovesWhatComesLate(t *testing.T) {
 				}
 				return do(ctx, r)
 			}
-			engine := opstest.Start(t, s.pool, workflow)
+			engine := s.start(t, workflow)
 			var op ops.Operation
 			require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 				op, err = engine.EnqueueTx(t.Context(), tx, tenants.DeleteKind, s.tenant.ID.Subject(), s.input)
@@ -187,7 +187,7 @@ func TestDelete_WaitsForItsBackup(t *testing.T) {
 			s := newScene(t)
 			s.live(t, isDeleting, true)
 			b := s.backedUp(t, true)
-			engine := opstest.Start(t, s.pool, s.DeleteWorkflow())
+			engine := s.start(t, s.DeleteWorkflow())
 			var op ops.Operation
 			require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 				op, err = engine.EnqueueTx(t.Context(), tx, tenants.DeleteKind, s.tenant.ID.Subject(), s.input)

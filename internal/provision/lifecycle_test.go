@@ -108,7 +108,7 @@ func (s *scene) do(t *testing.T, kind string, want ops.State) ops.Operation {
 
 func (s *scene) doWith(t *testing.T, kind string, input map[string]any, want ops.State) ops.Operation {
 	t.Helper()
-	engine := opstest.Start(t, s.pool, s.SuspendWorkflow(), s.StopWorkflow(), s.ResumeWorkflow(), s.ResizeWorkflow(), s.DeleteWorkflow())
+	engine := s.start(t, s.SuspendWorkflow(), s.StopWorkflow(), s.ResumeWorkflow(), s.ResizeWorkflow(), s.DeleteWorkflow())
 	var op ops.Operation
 	require.NoError(t, postgres.InTx(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 		op, err = engine.EnqueueTx(t.Context(), tx, kind, s.tenant.ID.Subject(), input)
@@ -312,7 +312,7 @@ func TestResume_WhatIsNotWantedAnyMoreIsStopped(t *testing.T) {
 		s.exec(t, "UPDATE tenants SET "+isSuspended)
 		return nil
 	}
-	engine := opstest.Start(t, s.pool, workflow, s.SuspendWorkflow())
+	engine := s.start(t, workflow, s.SuspendWorkflow())
 	require.NoError(t, postgres.InTx(t.Context(), s.pool, func(tx pgx.Tx) error {
 		_, err := engine.EnqueueTx(t.Context(), tx, tenants.ResumeKind, s.tenant.ID.Subject(), s.input)
 		return err

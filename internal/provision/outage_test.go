@@ -45,7 +45,7 @@ func (s *scene) outlasts(t *testing.T, workflow ops.Workflow, subject, method st
 	t.Helper()
 	workflow.MaxAttempts = 2
 	s.world.fail(method, errAway)
-	engine := opstest.Start(t, s.pool, workflow)
+	engine := s.start(t, workflow)
 	var op ops.Operation
 	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 		op, err = engine.EnqueueTx(t.Context(), tx, workflow.Kind, subject, s.input)

@@ -165,7 +165,7 @@ func TestReconcile_DataThatIsGoneIsNotMadeAnew(t *testing.T) {
 			require.Equal(t, 1, s.reconcile(t).Missing)
 			op, err := s.ops.Latest(t.Context(), s.tenant.ID.Subject())
 			require.NoError(t, err)
-			engine := opstest.Start(t, s.pool, s.ResumeWorkflow())
+			engine := s.start(t, s.ResumeWorkflow())
 			op = opstest.Wait(t, engine, op.ID, ops.Held)
 			require.Equal(t, "prepare", op.Step)
 			require.Equal(t, 1, op.Attempt)

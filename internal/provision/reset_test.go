@@ -107,7 +107,7 @@ func TestReset_SurvivesWhatOperationsMust(t *testing.T) {
 func TestReset_IsDoneByAWorkerWhileTheCallerWaits(t *testing.T) {
 	t.Parallel()
 	s := activeScene(t)
-	opstest.Start(t, s.pool, s.ResetWorkflow())
+	s.start(t, s.ResetWorkflow())
 	require.NoError(t, s.resetter().ResetAdminPassword(t.Context(), s.tenant))
 	s.requireShownWorks(t)
 }
@@ -124,7 +124,7 @@ func TestReset_ShowsNothingMeanwhile(t *testing.T) {
 		<-release
 		return set(ctx, tx, r)
 	}
-	opstest.Start(t, s.pool, workflow)
+	s.start(t, workflow)
 	done := make(chan error, 1)
 	go func() { done <- s.resetter().ResetAdminPassword(t.Context(), s.tenant) }()
 	<-entered
@@ -149,7 +149,7 @@ func TestReset_GivesUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := activeScene(t)
-			opstest.Start(t, s.pool, s.ResetWorkflow())
+			s.start(t, s.ResetWorkflow())
 			s.world.fail("SetAdminPassword", tc.cause)
 			err := s.resetter().ResetAdminPassword(t.Context(), s.tenant)
 			require.ErrorIs(t, err, provision.ErrResetFailed)
@@ -180,7 +180,7 @@ func TestReset_OnlyOfWhatHasADatabase(t *testing.T) {
 	stale := a.tenant
 	_, err := a.pool.Exec(t.Context(), "UPDATE tenants SET state = 'maintenance'")
 	require.NoError(t, err)
-	opstest.Start(t, a.pool, a.ResetWorkflow())
+	a.start(t, a.ResetWorkflow())
 	require.ErrorIs(t, a.resetter().ResetAdminPassword(t.Context(), stale), provision.ErrResetFailed)
 	known, err := a.tenants.Secrets(t.Context(), a.tenant.ID)
 	require.NoError(t, err)
@@ -197,7 +197,7 @@ func TestReset_WaitsForAWorker(t *testing.T) {
 	require.ErrorIs(t, err, provision.ErrResetPending)
 	op, err := s.ops.Latest(t.Context(), s.tenant.ID.Subject())
 	require.NoError(t, err)
-	opstest.Wait(t, opstest.Start(t, s.pool, s.ResetWorkflow()), op.ID, ops.Done)
+	opstest.Wait(t, s.start(t, s.ResetWorkflow()), op.ID, ops.Done)
 	s.requireShownWorks(t)
 }
 

@@ -118,11 +118,7 @@ func TestAPaidTenantWaitsForItsTemplate(t *testing.T) {
 	s.build(t)
 	_, err := s.pool.Exec(t.Context(), "DELETE FROM templates")
 	require.NoError(t, err)
-	engine := opstest.Start(t, s.pool) // knows no workflow: only to enqueue with
-	s.Service = s.service(t, engine, s.world, s.world)
-	s.ProbeThrough(s.world, 1e9)
-	s.Stock("stocked-password", "$pbkdf2-sha512$stocked")
-	worker := opstest.Start(t, s.pool, s.ProvisionWorkflow(), s.BuildWorkflow())
+	worker := s.start(t, s.ProvisionWorkflow(), s.BuildWorkflow())
 	var op ops.Operation
 	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 		op, err = worker.EnqueueTx(t.Context(), tx, provision.ProvisionKind, s.tenant.ID.Subject(), s.input)

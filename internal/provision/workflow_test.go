@@ -22,6 +22,7 @@ type scene struct {
 	world  *world
 	tenant tenants.Tenant
 	input  map[string]any
+	worker *ops.Engine // of start
 }
 
 func newScene(t *testing.T) *scene {
@@ -117,13 +118,23 @@ func (s *scene) run(t *testing.T, failing map[string]error) ops.Operation {
 	return s.finish(t, s.build(t), failing)
 }
 
+// start puts an engine to work on these workflows, in place of the one before: engines that know different ones take each other's jobs.
+func (s *scene) start(t *testing.T, workflows ...ops.Workflow) *ops.Engine {
+	t.Helper()
+	if s.worker != nil {
+		opstest.Stop(t, s.worker)
+	}
+	s.worker = opstest.Start(t, s.pool, workflows...)
+	return s.worker
+}
+
 // finish is run on a world that was built already.
 func (s *scene) finish(t *testing.T, workflow ops.Workflow, failing map[string]error) ops.Operation {
 	t.Helper()
 	for method, err := range failing {
 		s.world.fail(method, err)
 	}
-	engine := opstest.Start(t, s.pool, workflow)
+	engine := s.start(t, workflow)
 	var op ops.Operation
 	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 		op, err = engine.EnqueueTx(t.Context(), tx, provision.ProvisionKind, s.tenant.ID.Subject(), s.input)
@@ -166,7 +177,7 @@ func TestProvisioning_AnOdooThatNeverAnswersIsHeld(t *testing.T) {
 	workflow := s.build(t)
 	workflow.MaxAttempts = 1
 	s.ProbeThrough(roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }), 50*time.Millisecond)
-	engine := opstest.Start(t, s.pool, workflow)
+	engine := s.start(t, workflow)
 	var op ops.Operation
 	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 		op, err = engine.EnqueueTx(t.Context(), tx, provision.ProvisionKind, s.tenant.ID.Subject(), s.input)
@@ -184,7 +195,7 @@ func TestProvisioning_ADeletedTenantIsNotMade(t *testing.T) {
 	_, err := s.pool.Exec(t.Context(), `UPDATE tenants SET state = 'scheduled_for_deletion', desired = 'deleted',
 		return_state = 'active', deletion_scheduled_at = now()`)
 	require.NoError(t, err)
-	engine := opstest.Start(t, s.pool, workflow)
+	engine := s.start(t, workflow)
 	var op ops.Operation
 	require.NoError(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 		op, err = engine.EnqueueTx(t.Context(), tx, provision.ProvisionKind, s.tenant.ID.Subject(), s.input)

@@ -103,17 +103,22 @@ func CrashEach(t *testing.T, pool *pgxpool.Pool, build func(t *testing.T) ops.Wo
 	})
 }
 
-// Start returns an engine that works on the workflows, impatiently, until the test ends.
+// Start returns an engine that works on the workflows, impatiently, until Stop or the test's end. Engines that know different
+// workflows mustn't work on one database at the same time: each takes jobs that only the other can do, and lays them aside for a while.
 func Start(t *testing.T, pool *pgxpool.Pool, workflows ...ops.Workflow) *ops.Engine {
 	t.Helper()
 	e := engine(t, pool, workflows...)
 	require.NoError(t, e.Start(t.Context()))
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		require.NoError(t, e.Stop(ctx))
-	})
+	t.Cleanup(func() { Stop(t, e) })
 	return e
+}
+
+// Stop ends what Start began, if it hasn't ended.
+func Stop(t *testing.T, e *ops.Engine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, e.Stop(ctx))
 }
 
 // Wait waits until the operation is in the state, and returns it; a test whose operation doesn't get there in Limit fails with its log.
