@@ -163,7 +163,7 @@ func (s *Simulator) api(rt route) http.Handler {
 
 func (s *Simulator) handle(rt route, domain string, r *http.Request) answer {
 	a := s.handleLocked(rt, domain, r)
-	if s.take(PayOnInitialize, rt.name) != nil && rt.name == "initialize" && a.ok {
+	if rt.name == "initialize" && a.ok && s.take(PayOnInitialize, rt.name) != nil {
 		s.payBeforeAnswer(r, a)
 	}
 	if rt.method != http.MethodGet && s.take(WebhookBeforeAnswer, rt.name) != nil {

@@ -1,30 +1,26 @@
 package simulator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
 )
 
 // OpenDispute lets the customer's bank demand a payment back, as a whole when amount is 0, and returns the dispute's id.
-func (s *Simulator) OpenDispute(reference, category string, amount int64) (int64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer s.save()
-	t, err := s.findReference(reference)
-	if err != nil {
-		return 0, err
-	}
-	if amount == 0 {
-		amount = t.Amount
-	}
-	d := s.state.domain(t.Domain)
-	if err := d.disputable(t, amount); err != nil {
-		return 0, err
-	}
-	if category == "" {
-		category = "chargeback"
-	}
+func (s *Simulator) OpenDispute(reference, category string, amount int64) (id int64, err error) {
+	err = s.change(reference, func(t *transaction) error {
+		d, wanted := s.state.domain(t.Domain), cmp.Or(amount, t.Amount)
+		if err := d.disputable(t, wanted); err != nil {
+			return err
+		}
+		id = s.openDispute(d, t, cmp.Or(category, "chargeback"), wanted)
+		return nil
+	})
+	return id, err
+}
+
+func (s *Simulator) openDispute(d *store, t *transaction, category string, amount int64) int64 {
 	now := s.now()
 	v := &dispute{
 		ID: s.nextID(), Domain: t.Domain, TransactionID: t.ID, Amount: amount, Category: category, Status: awaitingMerchant,
@@ -34,7 +30,7 @@ func (s *Simulator) OpenDispute(reference, category string, amount int64) (int64
 	s.schedule(timer{At: v.DueAt, Kind: disputeExpires, Domain: v.Domain, ID: v.ID})
 	s.schedule(timer{At: now.Add(s.opts.RemindEvery), Kind: disputeReminded, Domain: v.Domain, ID: v.ID})
 	s.disputeMoved(d, v, "charge.dispute.create")
-	return v.ID, nil
+	return v.ID
 }
 
 func (d *store) disputable(t *transaction, amount int64) error {

@@ -73,13 +73,7 @@ func (s *Simulator) listDisputes(d *store, _ string, r *http.Request) answer {
 }
 
 func (d *store) disputeOf(r *http.Request) (*dispute, *answer) {
-	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64) // another text finds nothing
-	v, ok := byID(d.Disputes, id)
-	if !ok {
-		a := failure(http.StatusNotFound, "Dispute not found", "not_found", "")
-		return nil, &a
-	}
-	return v, nil
+	return named(r, d.Disputes, "Dispute")
 }
 
 func (s *Simulator) fetchDispute(d *store, _ string, r *http.Request) answer {

@@ -1,8 +1,10 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,7 +18,7 @@ type FaultKind string
 const (
 	APIError500    FaultKind = "api_500"
 	APIError502    FaultKind = "api_502"     // a proxy's HTML page
-	APITimeout     FaultKind = "api_timeout" // no answer until the caller gives up
+	APITimeout     FaultKind = "api_timeout" // no answer until the caller gives up, or for Delay; default 1 min
 	APIRateLimited FaultKind = "api_429"     // with x-ratelimit-reset; never does the work
 	APISlow        FaultKind = "api_slow"    // answers after Delay
 	APIMalformed   FaultKind = "api_malformed"
@@ -81,7 +83,8 @@ func apiFaults() []FaultKind {
 	return []FaultKind{APIError500, APIError502, APITimeout, APIRateLimited, APISlow, APIMalformed, APIHTML, APIDrop}
 }
 
-func allFaults() []FaultKind {
+// FaultKinds are all switches that there are.
+func FaultKinds() []FaultKind {
 	return append(apiFaults(), LooseTypes, PayOnInitialize, CustomerFees, PartialDebit, ChargeDecline, ChargePaused, ChargePending,
 		AuthorizationRotates, RefundFails, RefundNeedsAttention, RefundStuck, WebhookDrop, WebhookDelay, WebhookDuplicate,
 		WebhookReorder, WebhookBadSignature, WebhookOtherKey, WebhookTamper, WebhookBeforeRedirect, WebhookBeforeAnswer)
@@ -89,8 +92,8 @@ func allFaults() []FaultKind {
 
 // AddFault turns a switch on.
 func (s *Simulator) AddFault(f Fault) error {
-	if !slices.Contains(allFaults(), f.Kind) {
-		return fmt.Errorf("unknown fault %q; known are %q", f.Kind, allFaults())
+	if !slices.Contains(FaultKinds(), f.Kind) {
+		return fmt.Errorf("unknown fault %q; known are %q", f.Kind, FaultKinds())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,6 +120,13 @@ func (s *Simulator) Faults() []Fault {
 	return out
 }
 
+// Struck returns how often each switch has done its harm so far.
+func (s *Simulator) Struck() map[FaultKind]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.struck)
+}
+
 func (s *Simulator) take(kind FaultKind, route string) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,6 +144,7 @@ func (s *Simulator) strike(kind FaultKind, route, email string) *Fault {
 		if !f.concerns(kind, route, email) || f.OneIn > 1 && s.chance.IntN(f.OneIn) != 0 {
 			continue
 		}
+		s.struck[kind]++
 		struck := *f
 		if f.Times == 1 {
 			s.faults = slices.Delete(s.faults, i, i+1)
@@ -184,7 +195,7 @@ func (s *Simulator) breakAnswer(w http.ResponseWriter, r *http.Request, f Fault,
 	case APIDrop:
 		panic(http.ErrAbortHandler)
 	default: // APITimeout
-		pause(r, time.Minute)
+		pause(r, cmp.Or(time.Duration(f.Delay), time.Minute))
 		panic(http.ErrAbortHandler)
 	}
 }

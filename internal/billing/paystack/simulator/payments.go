@@ -53,6 +53,24 @@ func (s *Simulator) remember(t *transaction, kind, message string) {
 
 // Pay pays a transaction as the checkout page does, with a test card's number ("": one that always works).
 func (s *Simulator) Pay(reference, number string) error {
+	return s.change(reference, func(t *transaction) error {
+		c, ok := findCard(number)
+		switch {
+		case t.PaidAt != nil:
+			return fmt.Errorf("transaction %q is %s already", reference, t.Status)
+		case !ok:
+			return fmt.Errorf("no test card %q", number)
+		case c.Declined != "":
+			s.decline(t, c.Declined, false)
+		default:
+			s.pay(t, c)
+		}
+		return nil
+	})
+}
+
+// change does something to one transaction, of whichever mode.
+func (s *Simulator) change(reference string, do func(t *transaction) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.save()
@@ -60,31 +78,15 @@ func (s *Simulator) Pay(reference, number string) error {
 	if err != nil {
 		return err
 	}
-	c, ok := findCard(number)
-	switch {
-	case t.PaidAt != nil:
-		return fmt.Errorf("transaction %q is %s already", reference, t.Status)
-	case !ok:
-		return fmt.Errorf("no test card %q", number)
-	case c.Declined != "":
-		s.decline(t, c.Declined, false)
-	default:
-		s.pay(t, c)
-	}
-	return nil
+	return do(t)
 }
 
 // SetStatus makes a transaction any status, without an event, as refunds and disputes do.
 func (s *Simulator) SetStatus(reference, status string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer s.save()
-	t, err := s.findReference(reference)
-	if err != nil {
-		return err
-	}
-	t.Status = status
-	return nil
+	return s.change(reference, func(t *transaction) error {
+		t.Status = status
+		return nil
+	})
 }
 
 // Imported is a payment that wasn't made here.

@@ -154,15 +154,7 @@ func (s *Simulator) fetchRefund(d *store, _ string, r *http.Request) answer {
 	return success("Refund retrieved", data)
 }
 
-func (d *store) refundOf(r *http.Request) (*refund, *answer) {
-	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64) // another text finds nothing
-	v, ok := byID(d.Refunds, id)
-	if !ok {
-		a := failure(http.StatusNotFound, "Refund not found", "not_found", "")
-		return nil, &a
-	}
-	return v, nil
-}
+func (d *store) refundOf(r *http.Request) (*refund, *answer) { return named(r, d.Refunds, "Refund") }
 
 // retryRefund goes on with the customer's bank details.
 func (s *Simulator) retryRefund(d *store, domain string, r *http.Request) answer {

@@ -29,6 +29,7 @@ type Options struct {
 	FeeBasisPoints int64            // of every payment, default 150 (1.5 %)
 	RefundStep     time.Duration    // from pending to processing, and on to the end; default 1 min
 	RemindEvery    time.Duration    // of charge.dispute.remind, default 4 h
+	InOrder        bool             // events are delivered by Advance and Settle alone, one after the other, so that a run repeats exactly
 
 	// What the documentation leaves open:
 	PartlyRefunded     string // a transaction's status after a part was refunded, default "success"
@@ -46,6 +47,7 @@ type Simulator struct {
 	clock  *Clock
 	client *http.Client
 	wake   chan struct{}
+	life   context.Context //nolint:containedctx // until Close
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
@@ -54,6 +56,7 @@ type Simulator struct {
 	state    state
 	chance   *rand.Rand
 	faults   []*Fault
+	struck   map[FaultKind]int
 	journal  []Entry
 	inFlight int
 }
@@ -84,13 +87,16 @@ func New(opts Options) (*Simulator, error) {
 	s := &Simulator{
 		opts: opts, clock: opts.Clock, state: st, wake: make(chan struct{}, 1), cancel: cancel,
 		chance: rand.New(rand.NewPCG(opts.Seed, firstID)), //nolint:gosec // repeatable on purpose
+		life:   ctx, struck: map[FaultKind]int{},
 		client: &http.Client{
 			Timeout:       opts.WebhookTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // POSTs aren't sent again after one
 		},
 	}
 	s.changed = sync.NewCond(&s.mu)
-	s.done.Go(func() { s.deliverLoop(ctx) })
+	if !opts.InOrder {
+		s.done.Go(func() { s.deliverLoop(ctx) })
+	}
 	return s, nil
 }
 
@@ -131,10 +137,10 @@ func (s *Simulator) SetWebhookURL(url string) {
 }
 
 // Advance moves the simulator's clock from one thing that is due to the next, so that each happens at its own time, and delivers
-// the events in the background.
+// the events in the background, or with InOrder at their own times too.
 func (s *Simulator) Advance(d time.Duration) {
 	for {
-		next := s.nextTimer()
+		next := s.nextDue()
 		if next == nil {
 			break
 		}
@@ -145,6 +151,7 @@ func (s *Simulator) Advance(d time.Duration) {
 		s.clock.Advance(pause)
 		d -= pause
 		s.runDue()
+		s.deliverInOrder()
 	}
 	s.clock.Advance(d)
 	s.kick()

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -126,6 +128,17 @@ func byID[T interface{ identity() int64 }](list []T, id int64) (T, bool) {
 		return none, false
 	}
 	return list[i], true
+}
+
+// named finds what the path of a request names by its id.
+func named[T interface{ identity() int64 }](r *http.Request, list []T, what string) (T, *answer) {
+	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64) // another text finds nothing
+	v, ok := byID(list, id)
+	if !ok {
+		a := failure(http.StatusNotFound, what+" not found", "not_found", "")
+		return v, &a
+	}
+	return v, nil
 }
 
 // find looks through both modes, for the checkout page and the admin API.

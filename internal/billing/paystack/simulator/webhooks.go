@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"controlplane/internal/secrets"
@@ -129,6 +130,36 @@ func (s *Simulator) deliverLoop(ctx context.Context) {
 	}
 }
 
+// deliverInOrder delivers what is due, and what becomes due by that, one after the other. Nobody else does with InOrder.
+func (s *Simulator) deliverInOrder() {
+	for s.opts.InOrder && s.life.Err() == nil {
+		due, _ := s.takeDue()
+		if len(due) == 0 {
+			return
+		}
+		slices.SortStableFunc(due, func(a, b *Delivery) int { return a.NextAt.Compare(*b.NextAt) })
+		for _, d := range due {
+			s.deliver(s.life, d)
+		}
+	}
+}
+
+// nextDue is when the clock has to stop next: at a timer, and with InOrder at a delivery.
+func (s *Simulator) nextDue() *time.Time {
+	next := s.nextTimer()
+	if !s.opts.InOrder {
+		return next
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.state.Deliveries {
+		if d.NextAt != nil && !d.Held && (next == nil || d.NextAt.Before(*next)) {
+			next = d.NextAt
+		}
+	}
+	return next
+}
+
 // takeDue marks what is due as in flight and tells when the next one will be.
 func (s *Simulator) takeDue() ([]*Delivery, *time.Time) {
 	s.mu.Lock()
@@ -223,6 +254,11 @@ func (s *Simulator) send(ctx context.Context, d *Delivery) (int, error) {
 
 // Settle waits until nothing that is due is undelivered; retries that lie in the future don't count.
 func (s *Simulator) Settle(ctx context.Context) error {
+	if s.opts.InOrder {
+		s.runDue()
+		s.deliverInOrder()
+		return ctx.Err()
+	}
 	stop := context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
