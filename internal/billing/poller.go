@@ -18,7 +18,6 @@ const (
 	firstCheck    = 15 * time.Second // after the row was made
 	pollLease     = 2 * time.Minute  // how long a claimed row is left to its claimer
 	gatewayPause  = time.Minute      // after a look at which the gateway didn't answer
-	pollsAtOnce   = 4
 	maxPollRounds = 10
 )
 
@@ -44,7 +43,7 @@ func (s *Service) Poll(ctx context.Context) error {
 			return fmt.Errorf("claim the payments to look at: %w", err)
 		}
 		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(pollsAtOnce)
+		g.SetLimit(s.opts.AtOnce)
 		for _, reference := range due {
 			g.Go(func() error { return s.poll(gctx, reference) })
 		}

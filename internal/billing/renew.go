@@ -15,11 +15,10 @@ import (
 )
 
 const (
-	renewBatch  = 50
-	renewLease  = 5 * time.Minute // how long a claimed subscription is left to its claimer
-	renewPause  = 5 * time.Minute // after a step that the gateway or the database didn't let us take
-	renewAtOnce = 4
-	maxSteps    = 10 // of one subscription in one run; more is a mistake of ours
+	renewBatch = 50
+	renewLease = 5 * time.Minute // how long a claimed subscription is left to its claimer
+	renewPause = 5 * time.Minute // after a step that the gateway or the database didn't let us take
+	maxSteps   = 10              // of one subscription in one run; more is a mistake of ours
 )
 
 // What a step may end with beside an error of the database.
@@ -41,7 +40,7 @@ func (s *Service) Renew(ctx context.Context) (int, error) {
 			return int(done.Load()), err
 		}
 		var g errgroup.Group
-		g.SetLimit(renewAtOnce)
+		g.SetLimit(s.opts.AtOnce)
 		for _, id := range ids {
 			g.Go(func() error {
 				if err := s.renew(ctx, id); err != nil {

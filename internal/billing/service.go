@@ -47,6 +47,7 @@ type Options struct {
 	GatewayTimeout time.Duration // how long a user waits for the gateway at most, default 12 s
 	CloseAfter     time.Duration // how long an unpaid reference is looked at, default 72 h
 	PollBatch      int           // references per look, default 20
+	AtOnce         int           // payments and subscriptions that are worked on at the same time, default 4
 	Dunning        Dunning
 	RunGap         time.Duration // when Renew didn't run for longer, the time doesn't count against customers; default 1 h
 }
@@ -68,6 +69,7 @@ func New(deps Deps, opts Options) *Service {
 	opts.GatewayTimeout = cmp.Or(opts.GatewayTimeout, 12*time.Second)
 	opts.CloseAfter = cmp.Or(opts.CloseAfter, 72*time.Hour)
 	opts.PollBatch = cmp.Or(opts.PollBatch, 20)
+	opts.AtOnce = cmp.Or(opts.AtOnce, 4)
 	opts.RunGap = cmp.Or(opts.RunGap, time.Hour)
 	opts.Dunning = opts.Dunning.withDefaults()
 	s := &Service{deps: deps, opts: opts}

@@ -170,7 +170,7 @@ func claimDue(ctx context.Context, q postgres.Querier, mode string, now time.Tim
 	rows, err := q.Query(ctx, `
 		UPDATE payments SET next_check_at = $3
 		WHERE id IN (SELECT id FROM payments WHERE next_check_at <= $2 AND mode = $1
-		             ORDER BY next_check_at LIMIT $4 FOR UPDATE SKIP LOCKED)
+		             ORDER BY next_check_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
 		RETURNING reference`, mode, now, now.Add(lease), limit)
 	if err != nil {
 		return nil, err

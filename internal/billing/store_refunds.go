@@ -127,7 +127,7 @@ func claimRefunds(ctx context.Context, q postgres.Querier, mode string, now time
 	rows, err := q.Query(ctx, `
 		UPDATE refunds SET next_check_at = $3
 		WHERE id IN (SELECT r.id FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.next_check_at <= $2 AND p.mode = $1
-		             ORDER BY r.next_check_at LIMIT $4 FOR UPDATE OF r SKIP LOCKED)
+		             ORDER BY r.next_check_at, r.id LIMIT $4 FOR UPDATE OF r SKIP LOCKED)
 		RETURNING id`, mode, now, now.Add(lease), limit)
 	if err != nil {
 		return nil, err

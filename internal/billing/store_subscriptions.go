@@ -3,6 +3,7 @@ package billing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -107,6 +108,7 @@ func claimSubscriptions(ctx context.Context, q postgres.Querier, mode string, no
 	if err != nil {
 		return nil, fmt.Errorf("claim the subscriptions to look at: %w", err)
 	}
+	slices.Sort(ids) // an UPDATE returns them in any order
 	return ids, nil
 }
 
