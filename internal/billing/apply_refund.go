@@ -91,16 +91,7 @@ func (s *Service) foreignRefundTx(ctx context.Context, tx pgx.Tx, p Payment, r R
 
 // moveRefund is what the gateway's word makes of our row. What has ended stays as it is, but for a success after a failure: money went.
 func moveRefund(o RefundOrder, r Refund, now time.Time) (RefundOrder, bool) {
-	to := RefundPending
-	switch r.Status {
-	case GatewayRefundProcessed:
-		to = RefundProcessed
-	case GatewayRefundFailed:
-		to = RefundFailed
-	case GatewayRefundNeedsAttention:
-		to = RefundAttention
-	case GatewayRefundPending, GatewayRefundProcessing:
-	}
+	to := refundStateOf(r.Status)
 	gaveUp := o.State == RefundFailed && o.GatewayID == 0
 	if o.State == RefundProcessed || o.State == RefundFailed && !gaveUp && to != RefundProcessed {
 		return o, false
@@ -119,6 +110,19 @@ func moveRefund(o RefundOrder, r Refund, now time.Time) (RefundOrder, bool) {
 		o.Error = "the gateway couldn't carry it out; the money is ours again"
 	}
 	return o, true
+}
+
+func refundStateOf(status RefundStatus) RefundState {
+	switch status {
+	case GatewayRefundProcessed:
+		return RefundProcessed
+	case GatewayRefundFailed:
+		return RefundFailed
+	case GatewayRefundNeedsAttention:
+		return RefundAttention
+	case GatewayRefundPending, GatewayRefundProcessing:
+	}
+	return RefundPending
 }
 
 func (s *Service) moveRefundTx(ctx context.Context, tx pgx.Tx, p Payment, before, after RefundOrder) error {

@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,17 +26,17 @@ func (s *Service) reverseTx(ctx context.Context, tx pgx.Tx, p Payment, t Transac
 	}
 	if v == reversing || explained { // full or partial, and it may fail: nothing is final
 		if p.Status == StatusSuccess || p.Status == StatusRefunded {
-			return noteGateway(ctx, tx, p.ID, t)
+			return errors.Join(noteGateway(ctx, tx, p.ID, t), s.bookFeeTx(ctx, tx, p, t))
 		}
 		return s.parkTx(ctx, tx, p, t, note)
 	}
 	if p.Status == StatusRefunded {
-		return nil
+		return s.bookFeeTx(ctx, tx, p, t)
 	}
 	if err := markRefunded(ctx, tx, p, t, reversedNote, s.now()); err != nil {
 		return err
 	}
-	if err := s.bookReversalTx(ctx, tx, p); err != nil {
+	if err := errors.Join(s.bookReversalTx(ctx, tx, p), s.bookFeeTx(ctx, tx, p, t)); err != nil {
 		return err
 	}
 	if err := alerts.Raise(ctx, tx, alerts.Alert{
@@ -89,7 +90,7 @@ func (s *Service) receivedTx(ctx context.Context, tx pgx.Tx, p *Payment, t Trans
 		p.ID, t.AmountKobo, t.ID); err != nil {
 		return err
 	}
-	return s.bookParkedTx(ctx, tx, *p, t.AmountKobo)
+	return errors.Join(s.bookParkedTx(ctx, tx, *p, t.AmountKobo), s.bookFeeTx(ctx, tx, *p, t))
 }
 
 // explained reports whether refunds or disputes say why money of a payment goes back.

@@ -2,7 +2,6 @@ package billing
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -45,17 +44,49 @@ func (s *Service) bookPaymentTx(ctx context.Context, tx pgx.Tx, p Payment, t Tra
 	return s.bookFeeTx(ctx, tx, p, t)
 }
 
-// bookFeeTx posts what the gateway kept, as soon as it says so. A fee that changes afterwards is for reconciliation to show.
+// bookFeeTx posts what the gateway kept, as soon as it says so, and when it says something else later on the difference, so that the books
+// have what it said last. The caller holds the payment's row.
 func (s *Service) bookFeeTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction) error {
-	if t.FeesKobo == nil || *t.FeesKobo <= 0 {
+	if t.FeesKobo == nil || *t.FeesKobo < 0 {
 		return nil
 	}
-	err := ledger.PostTx(ctx, tx, s.entry(p, t, "/fee", "fee", ledger.Move(ledger.Fees, ledger.Gateway, *t.FeesKobo, p.Currency)))
-	if errors.Is(err, ledger.ErrKeyReused) {
-		s.deps.Log.WarnContext(ctx, "the gateway changed its fee", "reference", p.Reference, "fees_kobo", *t.FeesKobo)
-		return nil
+	booked, times, err := bookedFee(ctx, tx, p)
+	if err != nil {
+		return err
 	}
-	return err
+	more := *t.FeesKobo - booked
+	if more == 0 {
+		return noteFee(ctx, tx, p.ID, *t.FeesKobo)
+	}
+	e := s.entry(p, t, "/fee", "fee", nil)
+	if times > 0 {
+		s.deps.Log.WarnContext(ctx, "the gateway changed its fee", "reference", p.Reference, "before_kobo", booked, "fees_kobo", *t.FeesKobo)
+		e.Key, e.Kind, e.At = fmt.Sprintf("%s/%d", e.Key, times+1), "fee_correction", s.now()
+	}
+	if e.Lines = ledger.Move(ledger.Fees, ledger.Gateway, more, p.Currency); more < 0 {
+		e.Lines = ledger.Move(ledger.Gateway, ledger.Fees, -more, p.Currency)
+	}
+	if err := ledger.PostTx(ctx, tx, e); err != nil {
+		return err
+	}
+	return noteFee(ctx, tx, p.ID, *t.FeesKobo)
+}
+
+// bookedFee is what the books have as a payment's fee, and in how many entries.
+func bookedFee(ctx context.Context, tx pgx.Tx, p Payment) (kobo int64, entries int, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT coalesce(sum(l.debit_kobo - l.credit_kobo), 0)::bigint, count(DISTINCT e.id)
+		FROM ledger_entries e JOIN ledger_lines l ON l.entry_id = e.id JOIN ledger_accounts a ON a.id = l.ledger_account_id
+		WHERE e.payment_id = $1 AND e.mode = $2 AND a.name = $3`, p.ID, p.Mode, ledger.Fees).Scan(&kobo, &entries)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the booked fee of %s: %w", p.Reference, err)
+	}
+	return kobo, entries, nil
+}
+
+// noteFee keeps beside the payment what the gateway said last.
+func noteFee(ctx context.Context, tx pgx.Tx, id PaymentID, kobo int64) error {
+	return exec(ctx, tx, "note the fee", `UPDATE payments SET fees_kobo = $2 WHERE id = $1 AND fees_kobo IS DISTINCT FROM $2`, id, kobo)
 }
 
 func (s *Service) entry(p Payment, t Transaction, suffix, kind string, lines []ledger.Line) ledger.Entry {
@@ -80,7 +111,7 @@ func activation(ctx context.Context, tx pgx.Tx, p Payment) (sale, error) {
 
 // bookActivationTx books a payment that activates its client.
 func (s *Service) bookActivationTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction) error {
-	what, err := activation(ctx, tx, p)
+	what, err := saleOf(ctx, tx, p)
 	if err != nil {
 		return err
 	}

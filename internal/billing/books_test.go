@@ -80,8 +80,8 @@ func TestPaidTwice_TheSecondIsACreditInTheBooks(t *testing.T) {
 	require.Zero(t, balances[ledger.Receivable(p.AccountID)])
 }
 
-// Fees that the gateway didn't tell at first, or tells otherwise later, are posted once.
-func TestPaid_FeesThatComeLate(t *testing.T) {
+// Fees that the gateway didn't tell at first, or tells otherwise later, are in the books as it said them last.
+func TestPaid_FeesThatComeLateAndChange(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	p, _, payment := b.purchase()
@@ -89,12 +89,15 @@ func TestPaid_FeesThatComeLate(t *testing.T) {
 	require.NoError(t, b.sim.Pay(payment.Reference, ""))
 	b.settled()
 	require.Equal(t, payment.AmountKobo, b.balances()[ledger.Gateway])
-	for i, want := range []int64{500, 500} {
-		fees := int64(500 + i)
+	for _, fees := range []int64{500, 500, 700, 300, 0, 500} {
 		b.gateway.alter(func(g *billing.Transaction) { g.FeesKobo = &fees })
-		require.NoError(t, b.Settle(t.Context(), payment.Reference))
-		require.Equal(t, want, b.balances()[ledger.Fees])
+		for range 2 {
+			require.NoError(t, b.Settle(t.Context(), payment.Reference))
+		}
+		require.Equal(t, fees, b.balances()[ledger.Fees])
+		require.Equal(t, payment.AmountKobo-fees, b.balances()[ledger.Gateway])
 	}
+	require.Equal(t, 4, b.count(`ledger_entries WHERE kind = 'fee_correction'`))
 	require.Len(t, b.invoices(p), 1)
 }
 

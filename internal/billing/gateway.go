@@ -28,6 +28,8 @@ type Gateway interface {
 	Refund(ctx context.Context, r RefundRequest) (Refund, error)
 	// Refunds returns every refund of one transaction, by the gateway's id of it.
 	Refunds(ctx context.Context, transactionID int64) ([]Refund, error)
+	// RefundsBetween returns a page of all refunds of our mode.
+	RefundsBetween(ctx context.Context, f RefundFilter) (RefundPage, error)
 	// RefundByID returns the present state of one refund, or ErrRefundNotFound.
 	RefundByID(ctx context.Context, id int64) (Refund, error)
 	// Disputes returns a page of the disputes that customers' banks opened.
@@ -178,6 +180,18 @@ type Refund struct {
 	Currency      string
 	MerchantNote  string
 	CreatedAt     *time.Time
+}
+
+// RefundFilter chooses a page of refunds by when they were made; zero times don't bound.
+type RefundFilter struct {
+	From, To time.Time
+	Cursor   string // RefundPage.Next of the page before
+}
+
+// RefundPage is some refunds; there are more when Next isn't "".
+type RefundPage struct {
+	Refunds []Refund
+	Next    string
 }
 
 // RefundStatus is how far a refund is, in the gateway's words; the set is open.

@@ -14,6 +14,12 @@ const reconcileWindow = 120 * 24 * time.Hour
 
 const alertDifferences = "reconciliation.differences" // subject "gateway/<mode>"
 
+// Differences about money of payments that we don't know can't go by themselves.
+const (
+	differenceDispute = "dispute_unknown"
+	differenceRefund  = "refund_unknown"
+)
+
 // ReconcileRun is one comparison of what the gateway lists with what we have.
 type ReconcileRun struct {
 	ID           int64
@@ -30,7 +36,7 @@ type ReconcileRun struct {
 }
 
 // Reconcile compares both ways: what was paid there and is unknown or unpaid here, what was paid here and is unknown, unpaid or reversed
-// there, and amount, currency, mode and fee of everything. The remedy for a difference is to apply the gateway's present state as a webhook
+// there, amount, currency, mode and fee of everything, refunds and disputes, and that the books have all of it. The remedy for a difference is to apply the gateway's present state as a webhook
 // would; what is left after that is a row for administrators, and raises an alert. It holds one page in memory.
 func (s *Service) Reconcile(ctx context.Context) (ReconcileRun, error) {
 	now := s.now()
@@ -53,6 +59,12 @@ func (s *Service) reconcile(ctx context.Context, run *ReconcileRun) error {
 	}
 	if err := s.compareDisputes(ctx, run); err != nil {
 		return fmt.Errorf("compare the disputes: %w", err)
+	}
+	if err := s.compareRefunds(ctx, run); err != nil {
+		return fmt.Errorf("compare the refunds: %w", err)
+	}
+	if err := s.compareBooks(ctx, run); err != nil {
+		return fmt.Errorf("compare payments and books: %w", err)
 	}
 	if err := s.compareAgain(ctx, run); err != nil {
 		return fmt.Errorf("look at earlier differences again: %w", err)
@@ -170,7 +182,7 @@ func (s *Service) compareDisputes(ctx context.Context, run *ReconcileRun) error 
 }
 
 func (s *Service) applyDispute(ctx context.Context, run *ReconcileRun, d Dispute) error {
-	unknown := mismatch{Kind: "dispute_unknown", Reference: clipText(d.Reference, 100), Theirs: fmt.Sprintf("dispute %d of %d kobo", d.ID, d.AmountKobo)}
+	unknown := mismatch{Kind: differenceDispute, Reference: clipText(d.Reference, 100), Theirs: fmt.Sprintf("dispute %d of %d kobo", d.ID, d.AmountKobo)}
 	if !referenceShaped(d.Reference) {
 		return saveDifference(ctx, s.deps.Pool, *run, unknown, s.now())
 	}
@@ -188,7 +200,7 @@ func (s *Service) compareAgain(ctx context.Context, run *ReconcileRun) error {
 		return err
 	}
 	for _, d := range left {
-		if d.Kind == "dispute_unknown" {
+		if d.Kind == differenceDispute || d.Kind == differenceRefund {
 			continue // it can't go by itself
 		}
 		if _, err := paymentByReference(ctx, s.deps.Pool, d.Reference); errors.Is(err, ErrPaymentNotFound) {
@@ -238,11 +250,6 @@ func (s *Service) healOrReport(ctx context.Context, run *ReconcileRun, reference
 	if err := s.apply(ctx, f); err != nil {
 		return err
 	}
-	if f.Found && f.Transaction.FeesKobo != nil {
-		if err := noteFee(ctx, s.deps.Pool, reference, *f.Transaction.FeesKobo); err != nil {
-			return err
-		}
-	}
 	after, err := countPayment(ctx, s.deps.Pool, reference)
 	if err != nil {
 		return err
@@ -252,6 +259,9 @@ func (s *Service) healOrReport(ctx context.Context, run *ReconcileRun, reference
 		theirs = &f.Transaction
 	}
 	found := compare(after, theirs)
+	if len(found) == 0 && f.Found {
+		found = compareGivenBack(after, f)
+	}
 	if len(found) == 0 && after != before {
 		run.Healed++
 	}

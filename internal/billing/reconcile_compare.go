@@ -17,6 +17,7 @@ type counterpart struct {
 	ReceivedKobo int64
 	RefundedKobo int64
 	FeesKobo     int64 // -1: not known
+	GivenKobo    int64 // by refunds that are through
 	Returning    bool  // a refund or a dispute is open
 }
 
@@ -84,7 +85,7 @@ func compareReturned(c counterpart, t Transaction, differ func(kind, theirs stri
 		return differ("reversing_there", describe(t))
 	case t.Status == GatewaySuccess && c.Status == StatusRefunded:
 		return differ("refunded_here", describe(t))
-	case t.FeesKobo != nil && *t.FeesKobo != c.FeesKobo && c.Status == StatusSuccess:
+	case t.FeesKobo != nil && *t.FeesKobo != c.FeesKobo:
 		return differ("fee", fmt.Sprintf("fee %d kobo", *t.FeesKobo))
 	}
 	return nil

@@ -293,7 +293,7 @@ func TestRefund_OfAParkedPayment(t *testing.T) {
 	b.pass(2 * time.Minute)
 	require.Equal(t, billing.StatusRefunded, b.payment(payment.Reference).Status)
 	require.Zero(t, b.balance(ledger.Suspense))
-	require.Zero(t, b.balance(ledger.Gateway))
+	require.Zero(t, b.balance(ledger.Gateway, ledger.Fees), "but for the fee, which the gateway keeps")
 	require.Zero(t, b.alerts("payment.review"))
 	require.Equal(t, tenants.Pending, b.state(client.ID))
 }

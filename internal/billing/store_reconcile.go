@@ -30,6 +30,7 @@ func updateRun(ctx context.Context, q postgres.Querier, run ReconcileRun) error 
 
 const counterpartColumns = `p.id, p.reference, p.status, coalesce(p.review, ''), p.mode, p.currency, p.amount_kobo, coalesce(p.received_kobo, 0),
 	p.refunded_kobo, coalesce(p.fees_kobo, -1),
+	(SELECT coalesce(sum(r.amount_kobo), 0)::bigint FROM refunds r WHERE r.payment_id = p.id AND r.state = 'processed' AND NOT r.to_credit),
 	EXISTS (SELECT FROM refunds r WHERE r.payment_id = p.id AND r.state IN ('requested', 'pending', 'needs_attention'))
 		OR EXISTS (SELECT FROM disputes d WHERE d.payment_id = p.id AND d.outcome = 'open')`
 
@@ -62,7 +63,7 @@ func listedPayments(ctx context.Context, q postgres.Querier, references []string
 func unlistedPayments(ctx context.Context, q postgres.Querier, run ReconcileRun, after PaymentID, limit int) ([]counterpart, error) {
 	return queryCounterparts(ctx, q, `
 		WHERE p.mode = $1 AND p.id > $2 AND (p.status IN ('success', 'refunded') OR p.review IS NOT NULL)
-			AND p.created_at BETWEEN $3 AND $4 AND p.reconciled_at IS DISTINCT FROM $5
+			AND p.amount_kobo > 0 AND p.created_at BETWEEN $3 AND $4 AND p.reconciled_at IS DISTINCT FROM $5
 		ORDER BY p.id LIMIT $6`, run.Mode, after, run.From, run.To, run.StartedAt, limit)
 }
 
@@ -75,11 +76,6 @@ func countPayment(ctx context.Context, q postgres.Querier, reference string) (co
 		return counterpart{}, err
 	}
 	return list[0], nil
-}
-
-// noteFee is for a fee that wasn't known when the payment was applied.
-func noteFee(ctx context.Context, q postgres.Querier, reference string, kobo int64) error {
-	return exec(ctx, q, "note the fee", `UPDATE payments SET fees_kobo = $2 WHERE reference = $1 AND fees_kobo IS NULL AND status = 'success'`, reference, kobo)
 }
 
 // saveDifference writes a difference, or notes that an open one was seen again. One that was explained is open again only if either side
@@ -114,5 +110,6 @@ func unseenDifferences(ctx context.Context, q postgres.Querier, run ReconcileRun
 func dropUnseen(ctx context.Context, q postgres.Querier, run ReconcileRun, now time.Time) error {
 	return exec(ctx, q, "resolve differences", `
 		UPDATE reconciliation_differences SET resolution = 'gone', resolved_at = $3, resolved_by = 'system'
-		WHERE mode = $1 AND resolved_at IS NULL AND last_run <> $2 AND kind <> 'dispute_unknown'`, run.Mode, run.ID, now)
+		WHERE mode = $1 AND resolved_at IS NULL AND last_run <> $2 AND kind NOT IN ($4, $5)`, run.Mode, run.ID, now,
+		differenceDispute, differenceRefund)
 }

@@ -289,3 +289,29 @@ func TestDisputes(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, page.Disputes)
 }
+
+func TestRefundsBetween_Pages(t *testing.T) {
+	t.Parallel()
+	page := func(first, n int) string {
+		var items []string
+		for i := range n {
+			items = append(items, fmt.Sprintf(`{"id":%d,"transaction":7,"amount":"5","status":"processed","domain":"test"}`, first+i))
+		}
+		return `{"status":true,"data":[` + strings.Join(items, ",") + `]}`
+	}
+	c, _ := serve(t, 200, page(1, 50))
+	got, err := c.RefundsBetween(t.Context(), billing.RefundFilter{})
+	require.NoError(t, err)
+	require.Len(t, got.Refunds, 50)
+	require.Equal(t, "2/1", got.Next)
+	again, err := c.RefundsBetween(t.Context(), billing.RefundFilter{Cursor: got.Next})
+	require.NoError(t, err)
+	require.Empty(t, again, "the page's number wasn't heeded")
+	c, _ = serve(t, 200, page(51, 3))
+	got, err = c.RefundsBetween(t.Context(), billing.RefundFilter{Cursor: got.Next})
+	require.NoError(t, err)
+	require.Len(t, got.Refunds, 3)
+	require.Empty(t, got.Next)
+	_, err = c.RefundsBetween(t.Context(), billing.RefundFilter{Cursor: "x"})
+	require.Error(t, err)
+}

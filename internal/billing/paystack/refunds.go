@@ -49,7 +49,7 @@ func (c *Client) Refunds(ctx context.Context, transactionID int64) ([]billing.Re
 	var out []billing.Refund
 	seen := map[int64]bool{}
 	for page := 1; page <= maxRefundPages; page++ {
-		list, err := c.refundPage(ctx, transactionID, page)
+		list, err := c.refundPage(ctx, url.Values{"transaction": {strconv.FormatInt(transactionID, 10)}}, page)
 		if err != nil {
 			return nil, fmt.Errorf("list refunds: %w", err)
 		}
@@ -68,10 +68,34 @@ func (c *Client) Refunds(ctx context.Context, transactionID int64) ([]billing.Re
 	return nil, fmt.Errorf("list refunds: paystack: more than %d pages", maxRefundPages)
 }
 
-func (c *Client) refundPage(ctx context.Context, transactionID int64, page int) ([]billing.Refund, error) {
-	q := url.Values{
-		"transaction": {strconv.FormatInt(transactionID, 10)}, "perPage": {strconv.Itoa(refundsPerPage)}, "page": {strconv.Itoa(page)},
+// RefundsBetween returns up to 50 refunds. The list tells no number of pages, so that a page which isn't full is the last, and so is one that
+// begins as the one before did: then the page's number wasn't heeded.
+func (c *Client) RefundsBetween(ctx context.Context, f billing.RefundFilter) (billing.RefundPage, error) {
+	page, first := 1, int64(0)
+	if f.Cursor != "" {
+		if _, err := fmt.Sscanf(f.Cursor, "%d/%d", &page, &first); err != nil {
+			return billing.RefundPage{}, fmt.Errorf("list refunds: no such cursor: %w", err)
+		}
 	}
+	q := url.Values{}
+	setTimes(q, f.From, f.To)
+	list, err := c.refundPage(ctx, q, page)
+	if err != nil {
+		return billing.RefundPage{}, fmt.Errorf("list refunds: %w", err)
+	}
+	if len(list) > 0 && list[0].ID == first {
+		return billing.RefundPage{}, nil
+	}
+	out := billing.RefundPage{Refunds: list}
+	if len(list) >= refundsPerPage {
+		out.Next = fmt.Sprintf("%d/%d", page+1, list[0].ID)
+	}
+	return out, nil
+}
+
+func (c *Client) refundPage(ctx context.Context, q url.Values, page int) ([]billing.Refund, error) {
+	q.Set("perPage", strconv.Itoa(refundsPerPage))
+	q.Set("page", strconv.Itoa(page))
 	data, err := c.get(ctx, "/refund?"+q.Encode())
 	if err != nil {
 		return nil, err
