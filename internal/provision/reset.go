@@ -21,8 +21,7 @@ const ResetKind = "tenant.reset_admin_password"
 const (
 	resetAttempts = 3
 	resetTimeout  = 15 * time.Second // of an attempt: what the tenant has put into its database may be slow on purpose
-	resetPatience = 10 * time.Second // how long a caller waits
-	resetPoll     = 50 * time.Millisecond
+	resetPatience = 10 * time.Second
 	longestLogin  = 254
 )
 
@@ -139,6 +138,8 @@ func (s *Service) forgetPassword(ctx context.Context, r *ops.Run) error {
 type Resetter struct {
 	Pool *pgxpool.Pool
 	Ops  *ops.Engine // needn't be started
+
+	Patience time.Duration // how long a caller waits; default 10 s
 }
 
 // ResetAdminPassword resets the password of the tenant's administrator and waits for it; when it returns nil the owner can read the new
@@ -159,26 +160,17 @@ func (r Resetter) ResetAdminPassword(ctx context.Context, t tenants.Tenant) erro
 }
 
 func (r Resetter) await(ctx context.Context, id ops.ID) error {
-	ctx, cancel := context.WithTimeout(ctx, resetPatience)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Patience, resetPatience))
 	defer cancel()
-	tick := time.NewTicker(resetPoll)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ErrResetPending.WithCause(ctx.Err())
-		case <-tick.C:
-		}
-		op, err := r.Ops.Get(ctx, id)
-		switch {
-		case ctx.Err() != nil:
-			return ErrResetPending.WithCause(ctx.Err())
-		case err != nil:
-			return err
-		case op.State == ops.Done:
-			return nil
-		case op.State == ops.Abandoned || op.State == ops.Held:
-			return ErrResetFailed.WithMessage("The password couldn't be reset. %s", op.Error)
-		}
+	op, err := r.Ops.Wait(ctx, id)
+	switch {
+	case op.State == ops.Done:
+		return nil
+	case op.State == ops.Abandoned || op.State == ops.Held:
+		return ErrResetFailed.WithMessage("The password couldn't be reset. %s", op.Error)
+	case ctx.Err() != nil:
+		return ErrResetPending.WithCause(ctx.Err())
+	default:
+		return err
 	}
 }

@@ -46,7 +46,9 @@ func (s *scene) refresh(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func (s *scene) resetter() provision.Resetter { return provision.Resetter{Pool: s.pool, Ops: s.ops} }
+func (s *scene) resetter() provision.Resetter {
+	return provision.Resetter{Pool: s.pool, Ops: s.ops, Patience: opstest.Limit}
+}
 
 // shown is what the owner reads.
 func (s *scene) shown(t *testing.T) (tenants.Credentials, error) {
