@@ -9,9 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"controlplane/internal/billing"
-	"controlplane/internal/billing/paystack"
-	"controlplane/internal/config"
-	"controlplane/internal/provision"
 )
 
 type replayFunc func(ctx context.Context, f billing.ReplayFilter) (int, error)
@@ -79,23 +76,5 @@ func moment(flag, text string) (time.Time, error) {
 
 // replayEvents only enqueues; serve's workers do the rest.
 func replayEvents(ctx context.Context, f billing.ReplayFilter) (int, error) {
-	cfg, err := loadConfig(append(adminParts(), config.PartPayments)...)
-	if err != nil {
-		return 0, err
-	}
-	log := newLogger("warn", "admin")
-	d, err := openDomain(ctx, cfg, log)
-	if err != nil {
-		return 0, err
-	}
-	defer d.pool.Close()
-	gateway, err := paystack.New(paystack.Options{SecretKeys: cfg.Paystack.SecretKeys(), BaseURL: cfg.Paystack.BaseURL})
-	if err != nil {
-		return 0, fmt.Errorf("set up the payment gateway: %w", err)
-	}
-	money := billing.New(billing.Deps{
-		Pool: d.pool, Tenants: d.tenants, Ops: d.ops, Gateway: gateway, Provisioner: provision.Enqueuer{Ops: d.ops}, Audit: d.audit, Log: log,
-	}, billing.Options{})
-	money.Register()
-	return money.Replay(ctx, f)
+	return withMoney(ctx, func(money *billing.Service) (int, error) { return money.Replay(ctx, f) })
 }

@@ -6,29 +6,29 @@ import (
 	"time"
 	_ "time/tzdata" // the seller's time zone, also where the system has none
 
+	"controlplane/internal/config"
 	"controlplane/internal/invoicing"
 )
 
 const maxLogoBytes = 1 << 20
 
-// wireInvoices sets up invoices as the configured seller's.
-func (p *platform) wireInvoices() error {
-	seller := p.cfg.Seller
+// newInvoices are the configured seller's.
+func newInvoices(cfg config.Config, d *domain) (*invoicing.Service, error) {
+	seller := cfg.Seller
 	location, err := time.LoadLocation(seller.Timezone)
 	if err != nil {
-		return fmt.Errorf("SELLER_TIMEZONE: %w", err)
+		return nil, fmt.Errorf("SELLER_TIMEZONE: %w", err)
 	}
 	logo, err := readLogo(seller.Logo)
 	if err != nil {
-		return fmt.Errorf("SELLER_LOGO: %w", err)
+		return nil, fmt.Errorf("SELLER_LOGO: %w", err)
 	}
-	p.invoices = invoicing.New(invoicing.Deps{Pool: p.pool, Audit: p.audit}, invoicing.Options{
+	return invoicing.New(invoicing.Deps{Pool: d.pool, Audit: d.audit}, invoicing.Options{
 		Seller: invoicing.Party{
-			Name: p.cfg.SellerName(), Address: seller.AddressLines(), Country: seller.Country, TaxID: seller.TaxID, Email: seller.Email,
+			Name: cfg.SellerName(), Address: seller.AddressLines(), Country: seller.Country, TaxID: seller.TaxID, Email: seller.Email,
 		},
 		PricesExcludeTax: seller.PricesExcludeTax, Location: location, Logo: logo,
-	})
-	return nil
+	}), nil
 }
 
 func readLogo(path string) ([]byte, error) {

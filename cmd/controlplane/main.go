@@ -38,7 +38,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newServeCommand(), newEdgeCommand(), newMigrateCommand(),
 		newAdminCommand(openAccounts, newAdminRekeyCommand(rekey), newAdminAuditCommand(verifyAudit), newAdminOrphansCommand(listOrphans),
-			newAdminWebhookCommand(replayEvents)),
+			newAdminWebhookCommand(replayEvents), newAdminBillingCommand(backfill)),
 		newDevCommand(), newSimulatorCommand(), newNetguardCommand(),
 	)
 	return root

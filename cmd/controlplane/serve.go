@@ -146,7 +146,7 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	if err != nil {
 		return fmt.Errorf("set up the payment gateway: %w", err)
 	}
-	if err := p.wireInvoices(); err != nil {
+	if p.invoices, err = newInvoices(p.cfg, p.domain); err != nil {
 		return err
 	}
 	p.billing = billing.New(billing.Deps{
