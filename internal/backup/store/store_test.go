@@ -1,0 +1,260 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/backup"
+	"controlplane/internal/backup/s3test"
+	"controlplane/internal/backup/store"
+)
+
+type bundle struct {
+	*store.Store
+	server *s3test.Server
+}
+
+func setup(t *testing.T, change ...func(*store.Options)) *bundle {
+	t.Helper()
+	server := s3test.New(t)
+	return &bundle{Store: open(t, server, change...), server: server}
+}
+
+func open(t *testing.T, s *s3test.Server, change ...func(*store.Options)) *store.Store {
+	t.Helper()
+	o := store.Options{Endpoint: s.Endpoint, Bucket: s.Bucket, AccessKey: s.AccessKey, SecretKey: s.SecretKey}
+	for _, c := range change {
+		c(&o)
+	}
+	opened, err := store.New(o)
+	require.NoError(t, err)
+	return opened
+}
+
+func noise(n int) []byte {
+	out := make([]byte, n)
+	_, _ = rand.Read(out)
+	return out
+}
+
+func (b *bundle) content(t *testing.T, key string) []byte {
+	t.Helper()
+	r, err := b.Get(t.Context(), key)
+	require.NoError(t, err)
+	got, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	return got
+}
+
+func (b *bundle) keys(t *testing.T, prefix string) []string {
+	t.Helper()
+	var keys []string
+	require.NoError(t, b.List(t.Context(), prefix, func(o backup.Object) error {
+		keys = append(keys, o.Key)
+		return nil
+	}))
+	return keys
+}
+
+func TestStore_KeepsAndGivesBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for name, content := range map[string][]byte{"empty": nil, "small": noise(100), "parts": noise(19 << 20)} {
+		require.NoError(t, b.Put(t.Context(), "clients/acme/"+name, iotest.HalfReader(bytes.NewReader(content)), 0))
+		require.True(t, bytes.Equal(content, b.content(t, "clients/acme/"+name)), name)
+	}
+	require.NoError(t, b.Put(t.Context(), "clients/acme-2/x", strings.NewReader("x"), 0))
+	require.Equal(t, []string{"clients/acme/empty", "clients/acme/parts", "clients/acme/small"}, b.keys(t, "clients/acme/"))
+	for range 2 {
+		require.NoError(t, b.Remove(t.Context(), "clients/acme/small"))
+	}
+	require.Equal(t, []string{"clients/acme/empty", "clients/acme/parts"}, b.keys(t, "clients/acme/"))
+	_, err := b.Get(t.Context(), "clients/acme/small")
+	require.ErrorIs(t, err, backup.ErrObjectMissing)
+}
+
+func TestPut_LeavesNothingOfWhatItCouldNotRead(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	broken := errors.New("the dump broke off")
+	for _, n := range []int{100, 20 << 20} {
+		err := b.Put(t.Context(), "a/b", io.MultiReader(bytes.NewReader(noise(n)), iotest.ErrReader(broken)), 0)
+		require.ErrorIs(t, err, broken)
+	}
+	require.Empty(t, b.keys(t, "a/"))
+	aborted, err := b.AbortUploads(t.Context(), "", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Zero(t, aborted)
+}
+
+// A process that is killed leaves its parts behind: nothing else would ever remove them.
+func TestAbortUploads_FreesWhatAKilledProcessLeft(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	begun := make(chan struct{})
+	ended := make(chan error, 1)
+	r, w := io.Pipe()
+	go func() {
+		_, _ = w.Write(noise(17 << 20))
+		close(begun)
+	}()
+	go func() { ended <- b.Put(ctx, "clients/acme/1/x", r, 0) }()
+	<-begun
+	// A server that is gone can't be told that the upload is given up.
+	b.server.Stop()
+	cancel()
+	require.NoError(t, w.CloseWithError(io.ErrClosedPipe))
+	require.Error(t, <-ended)
+	b.server.Start(t)
+	aborted, err := b.AbortUploads(t.Context(), "clients/", time.Now().Add(-time.Hour))
+	require.NoError(t, err)
+	require.Zero(t, aborted, "it may still be going on")
+	aborted, err = b.AbortUploads(t.Context(), "clients/", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, 1, aborted)
+	require.Empty(t, b.keys(t, ""))
+}
+
+func TestStore_SaysWhoIsToBlame(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	try := func(s *store.Store) error { return s.Put(t.Context(), "x", strings.NewReader("x"), 0) }
+	require.ErrorIs(t, try(open(t, b.server, func(o *store.Options) { o.SecretKey = "wrong" })), backup.ErrStoreRefused)
+	require.ErrorIs(t, try(open(t, b.server, func(o *store.Options) { o.AccessKey = "nobody" })), backup.ErrStoreRefused)
+	require.ErrorIs(t, try(open(t, b.server, func(o *store.Options) { o.Bucket = "another" })), backup.ErrStoreRefused)
+	full := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInsufficientStorage) }))
+	t.Cleanup(full.Close)
+	require.ErrorIs(t, try(open(t, b.server, func(o *store.Options) { o.Endpoint = full.URL })), backup.ErrStoreFull)
+	b.server.Stop()
+	err := try(b.Store)
+	require.ErrorIs(t, err, backup.ErrStoreUnreachable)
+	require.NotContains(t, err.Error(), b.server.SecretKey.Reveal())
+}
+
+// A server that came before 2025, or isn't the vendor's, refuses the newer checksum headers.
+func TestStore_SendsNoNewerChecksums(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	target, err := url.Parse(server.Endpoint)
+	require.NoError(t, err)
+	var refused atomic.Int64
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+	}}
+	picky := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.Header {
+			if strings.HasPrefix(name, "X-Amz-Checksum") || strings.HasPrefix(name, "X-Amz-Sdk-Checksum") || name == "X-Amz-Trailer" {
+				refused.Add(1)
+				w.WriteHeader(http.StatusNotImplemented)
+				return
+			}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(picky.Close)
+	b := &bundle{Store: open(t, server, func(o *store.Options) { o.Endpoint = picky.URL }), server: server}
+	content := noise(9 << 20)
+	require.NoError(t, b.Put(t.Context(), "a", bytes.NewReader(content), 0))
+	require.NoError(t, b.Put(t.Context(), "b", strings.NewReader("b"), 0))
+	require.True(t, bytes.Equal(content, b.content(t, "a")))
+	require.Equal(t, []string{"a", "b"}, b.keys(t, ""))
+	require.NoError(t, b.Remove(t.Context(), "a"))
+	require.Zero(t, refused.Load())
+}
+
+// flaky passes on to a server, and breaks every download's connection off after some bytes.
+func flaky(t *testing.T, server *s3test.Server, after int64, then func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed below
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = in.Close() }()
+				out, err := net.Dial("tcp", strings.TrimPrefix(server.Endpoint, "http://")) //nolint:noctx // a test's
+				if err != nil {
+					return
+				}
+				defer func() { _ = out.Close() }()
+				go func() { _, _ = io.Copy(out, in) }()
+				if _, err := io.CopyN(in, out, after); err == nil {
+					then(in)
+				}
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
+
+func TestGet_GoesOnWhereTheConnectionWasLost(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	content := noise(5 << 20)
+	require.NoError(t, b.Put(t.Context(), "x", bytes.NewReader(content), 0))
+	for name, then := range map[string]func(net.Conn){
+		"cut":     func(c net.Conn) { _ = c.Close() },
+		"stalled": func(net.Conn) { <-t.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lossy := open(t, b.server, func(o *store.Options) {
+				o.Endpoint = flaky(t, b.server, 1<<20, then)
+				o.StallAfter = time.Second
+			})
+			through := &bundle{Store: lossy, server: b.server}
+			require.True(t, bytes.Equal(content, through.content(t, "x")))
+		})
+	}
+}
+
+// What is replaced on the way isn't pieced together.
+func TestGet_NeverMixesTwoObjects(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.NoError(t, b.Put(t.Context(), "x", bytes.NewReader(noise(5<<20)), 0))
+	replaced := make(chan struct{})
+	lossy := open(t, b.server, func(o *store.Options) {
+		o.Endpoint = flaky(t, b.server, 1<<20, func(c net.Conn) { <-replaced; _ = c.Close() })
+	})
+	r, err := lossy.Get(t.Context(), "x")
+	require.NoError(t, err)
+	require.NoError(t, b.Put(t.Context(), "x", bytes.NewReader(noise(5<<20)), 0))
+	close(replaced)
+	_, err = io.Copy(io.Discard, r)
+	require.Error(t, err)
+	require.NoError(t, r.Close())
+}
+
+func TestServer_KeepsObjectsAsFiles(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.NoError(t, b.Put(t.Context(), "a/b", strings.NewReader("seen"), 0))
+	text, err := os.ReadFile(filepath.Join(b.server.Dir, "a", "b"))
+	require.NoError(t, err)
+	require.Equal(t, "seen", string(text))
+}
