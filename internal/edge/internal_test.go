@@ -90,3 +90,30 @@ func TestPages_EveryStateHasOne(t *testing.T) {
 		require.Less(t, len(text), 6<<10)
 	}
 }
+
+func TestTable_DomainsGoWithTheirTenant(t *testing.T) {
+	t.Parallel()
+	table := newTable()
+	owner := func(host string) tenants.ID {
+		r, _, _ := table.find(host)
+		return r.TenantID
+	}
+	table.replace([]tenants.Route{{TenantID: 1, Host: "a.host", Domains: []string{"a.com", "b.com"}}, {TenantID: 2, Host: "b.host"}}, time.Now())
+	require.Equal(t, 2, table.status().Routes, "tenants, not addresses")
+	require.Len(t, table.all(), 2)
+	require.Equal(t, tenants.ID(1), owner("b.com"))
+	require.True(t, table.ownDomain("b.com"))
+	require.False(t, table.ownDomain("a.host"))
+	require.False(t, table.ownDomain("c.com"))
+
+	table.set(tenants.Route{TenantID: 2, Host: "b.host", Domains: []string{"b.com"}}) // told before the other's loss is
+	require.Equal(t, tenants.ID(2), owner("b.com"))
+	table.set(tenants.Route{TenantID: 1, Host: "a.host", Domains: []string{"a.com"}})
+	require.Equal(t, tenants.ID(2), owner("b.com"))
+	table.set(tenants.Route{TenantID: 1, Host: "a.host"})
+	require.Zero(t, owner("a.com"))
+	table.drop(2)
+	require.Zero(t, owner("b.com"))
+	require.Zero(t, owner("b.host"))
+	require.Equal(t, tenants.ID(1), owner("a.host"))
+}

@@ -7,42 +7,58 @@ import (
 	"controlplane/internal/tenants"
 )
 
-// table is what the edge knows: host → route. Requests only read it.
+// table is what the edge knows: host → route, for each tenant's platform address and its own domains. Requests only read it.
 type table struct {
 	mu     sync.RWMutex
-	byHost map[string]tenants.Route
-	hosts  map[tenants.ID]string
+	byHost map[string]*tenants.Route
+	byID   map[tenants.ID]*tenants.Route
 	state  Status
 	dirty  chan struct{} // one slot: something changed since the last copy to disk
 }
 
 func newTable() *table {
-	return &table{byHost: map[string]tenants.Route{}, hosts: map[tenants.ID]string{}, dirty: make(chan struct{}, 1)}
+	return &table{byHost: map[string]*tenants.Route{}, byID: map[tenants.ID]*tenants.Route{}, dirty: make(chan struct{}, 1)}
 }
 
 // find returns the route of a host. loaded is false before there is any table at all: then nothing can be said about the host.
 func (t *table) find(host string) (route tenants.Route, found, loaded bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	route, found = t.byHost[host]
-	return route, found, t.state.Loaded
+	if r, ok := t.byHost[host]; ok {
+		return *r, true, t.state.Loaded
+	}
+	return tenants.Route{}, false, t.state.Loaded
+}
+
+// ownDomain reports whether host is a domain that a tenant has proven to be its own, and not an address of the platform's.
+func (t *table) ownDomain(host string) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	r, ok := t.byHost[host]
+	return ok && r.Host != host
 }
 
 // replace takes a full reading; at is zero for one that isn't PostgreSQL's.
 func (t *table) replace(routes []tenants.Route, at time.Time) {
-	byHost := make(map[string]tenants.Route, len(routes))
-	hosts := make(map[tenants.ID]string, len(routes))
-	for _, r := range routes {
-		byHost[r.Host] = r
-		hosts[r.TenantID] = r.Host
+	byHost := make(map[string]*tenants.Route, len(routes)*2)
+	byID := make(map[tenants.ID]*tenants.Route, len(routes))
+	for i := range routes {
+		enter(byHost, byID, &routes[i])
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.byHost, t.hosts = byHost, hosts
+	t.byHost, t.byID = byHost, byID
 	t.state.Loaded = true
 	if !at.IsZero() {
 		t.state.SyncedAt = at
 		t.changedLocked()
+	}
+}
+
+func enter(byHost map[string]*tenants.Route, byID map[tenants.ID]*tenants.Route, r *tenants.Route) {
+	byID[r.TenantID], byHost[r.Host] = r, r
+	for _, domain := range r.Domains {
+		byHost[domain] = r
 	}
 }
 
@@ -51,7 +67,7 @@ func (t *table) set(r tenants.Route) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.dropLocked(r.TenantID)
-	t.byHost[r.Host], t.hosts[r.TenantID] = r, r.Host
+	enter(t.byHost, t.byID, &r)
 	t.changedLocked()
 }
 
@@ -63,12 +79,19 @@ func (t *table) drop(id tenants.ID) {
 	t.changedLocked()
 }
 
-// dropLocked leaves the host alone if it belongs to another tenant by now: names are used again after a deletion.
+// dropLocked leaves a host alone that belongs to another tenant by now: names are used again after a deletion, and domains go to who
+// proves them.
 func (t *table) dropLocked(id tenants.ID) {
-	if host, ok := t.hosts[id]; ok && t.byHost[host].TenantID == id {
-		delete(t.byHost, host)
+	r, ok := t.byID[id]
+	if !ok {
+		return
 	}
-	delete(t.hosts, id)
+	for _, host := range append([]string{r.Host}, r.Domains...) {
+		if now, ok := t.byHost[host]; ok && now.TenantID == id {
+			delete(t.byHost, host)
+		}
+	}
+	delete(t.byID, id)
 }
 
 func (t *table) changedLocked() {
@@ -88,7 +111,7 @@ func (t *table) status() Status {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	s := t.state
-	s.Routes = len(t.byHost)
+	s.Routes = len(t.byID)
 	return s
 }
 
@@ -96,9 +119,9 @@ func (t *table) status() Status {
 func (t *table) all() []tenants.Route {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	list := make([]tenants.Route, 0, len(t.byHost))
-	for _, r := range t.byHost {
-		list = append(list, r)
+	list := make([]tenants.Route, 0, len(t.byID))
+	for _, r := range t.byID {
+		list = append(list, *r)
 	}
 	return list
 }

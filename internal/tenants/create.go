@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/net/idna"
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/postgres"
@@ -76,19 +77,36 @@ func (s *Service) lockQuota(ctx context.Context, tx pgx.Tx, account accounts.ID)
 	return nil
 }
 
-// checkDomain refuses a domain of the platform's that isn't the new client's own. Any other is ignored: a list of own domains is
-// kept elsewhere, and existing front ends send a made-up one.
+// checkDomain refuses a domain of the platform's that isn't the new client's own, and one that another client has proven to be its own.
+// Any other is ignored: existing front ends send a made-up one, and own domains are added to a client that runs.
 func (s *Service) checkDomain(ctx context.Context, q postgres.Querier, domain, name string) error {
 	label, inside := platformLabel(domain, s.baseDomain)
 	switch {
-	case !inside || domain == s.platformAddress(name):
+	case domain == s.platformAddress(name):
 		return nil
+	case !inside:
+		return checkOwnDomain(ctx, q, domain)
 	case label == "" || Reserved(label):
 		return ErrDomainTaken
 	}
 	var taken bool
 	const find = `SELECT EXISTS (SELECT FROM tenants WHERE domain = $1 AND state <> 'deleted')`
 	if err := q.QueryRow(ctx, find, s.platformAddress(label)).Scan(&taken); err != nil {
+		return wrap(err, "look for the domain")
+	}
+	if taken {
+		return ErrDomainTaken
+	}
+	return nil
+}
+
+func checkOwnDomain(ctx context.Context, q postgres.Querier, domain string) error {
+	if ascii, err := idna.Lookup.ToASCII(domain); err == nil {
+		domain = ascii
+	}
+	var taken bool
+	const find = `SELECT EXISTS (SELECT FROM tenant_domains WHERE domain = $1 AND status <> 'pending')`
+	if err := q.QueryRow(ctx, find, domain).Scan(&taken); err != nil {
 		return wrap(err, "look for the domain")
 	}
 	if taken {

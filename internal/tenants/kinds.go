@@ -9,6 +9,7 @@ const (
 	StopKind      = "tenant.stop"    // of one that is scheduled for deletion
 	DeleteKind    = "tenant.delete"
 	ResizeKind    = "tenant.resize" // to its plan's limits
+	LinksKind     = "tenant.links"  // that its Odoo makes, to its primary domain
 )
 
 // OperationInput is what each of them is enqueued with.

@@ -70,6 +70,8 @@ const moveSQL = `
 		return_state = now.leads_back,
 		suspended_by = now.whom,
 		suspend_reason = CASE WHEN now.whom IS NOT NULL THEN coalesce(nullif($8::text, ''), t.suspend_reason) END,
+		also_unpaid = CASE WHEN now.whom IS NOT NULL THEN t.also_unpaid END,
+		also_over_quota = CASE WHEN now.whom IS NOT NULL THEN t.also_over_quota END,
 		failure = CASE WHEN now.state = 'scheduled_for_deletion' OR $3 = 'scheduled_for_deletion' THEN t.failure WHEN $3 = 'failed' THEN $4 END,
 		payment_status = CASE WHEN $6 <> '' THEN 'success' ELSE t.payment_status END,
 		payment_reference = coalesce(nullif($6, ''), t.payment_reference),

@@ -43,6 +43,11 @@ func (s *Service) Lock(ctx context.Context, tx pgx.Tx, id ID) (Tenant, error) {
 	return one(ctx, tx, "lock the tenant", `SELECT `+columns+` FROM tenants WHERE id = $1 FOR UPDATE`, id)
 }
 
+// LockOwn is Get for a change that goes on in tx: nobody else changes the tenant until that ends.
+func (s *Service) LockOwn(ctx context.Context, tx pgx.Tx, p accounts.Principal, name string) (Tenant, error) {
+	return get(ctx, tx, p, name, "FOR UPDATE")
+}
+
 // UnpaidOf returns the account's pending tenants of a plan ("": of any), oldest first.
 func (s *Service) UnpaidOf(ctx context.Context, q postgres.Querier, account accounts.ID, planID string) ([]Tenant, error) {
 	return many(ctx, q, "list the account's unpaid clients", `SELECT `+columns+` FROM tenants

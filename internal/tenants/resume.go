@@ -23,10 +23,16 @@ func (s *Service) Resume(ctx context.Context, p accounts.Principal, ip netip.Add
 	})
 }
 
-// ResumeTx lifts a suspension that the same side has made: a payment doesn't lift an administrator's. A suspension of what is scheduled
-// for deletion is lifted for the case that this is cancelled. Errors: ErrNotSuspended, ErrSuspendedByOther, ErrUnpaid, ErrConflict.
+// ResumeTx lifts a suspension that the same side has made: a payment doesn't lift an administrator's. What stands behind it shows then, and
+// the tenant stays as it is. A suspension of what is scheduled for deletion is lifted for the case that this is cancelled. Errors: ErrNotSuspended, ErrSuspendedByOther, ErrUnpaid, ErrConflict.
 func (s *Service) ResumeTx(ctx context.Context, tx pgx.Tx, id ID, by SuspendedBy) (Change, error) {
 	return s.commandTx(ctx, tx, "client.resume", "", id, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+		if next, reason := t.behind(); next != "" && t.SuspendedBy == by {
+			return s.showBehind(ctx, tx, t, next, reason)
+		}
+		if err := s.forgetBehind(ctx, tx, t, by); err != nil {
+			return Change{}, err
+		}
 		if t.State == Scheduled && t.ReturnState == Suspended && t.SuspendedBy == by {
 			t, err := one(ctx, tx, "resume the scheduled client", `UPDATE tenants SET return_state = 'active', suspended_by = NULL,
 				suspend_reason = NULL, suspended_at = NULL, updated_at = $2 WHERE id = $1 RETURNING `+columns, t.ID, s.now())

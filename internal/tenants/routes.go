@@ -13,8 +13,9 @@ import (
 type Route struct {
 	TenantID  ID
 	Name      string
-	Host      string // platform address, lower case
-	State     State  // as its address shows it; that of the row, except on the way to another
+	Host      string   // platform address, lower case
+	Domains   []string `json:",omitempty"` // its own, proven, as they come in a Host header
+	State     State    // as its address shows it; that of the row, except on the way to another
 	Address   netip.Addr
 	HTTPPort  int
 	EventPort int
@@ -29,12 +30,13 @@ const routeColumns = `id, name, domain, CASE
 		WHEN desired = 'suspended' AND state IN ('active', 'sleeping') THEN 'suspended'
 		WHEN desired = 'active' AND state IN ('suspended', 'scheduled_for_deletion') THEN 'provisioning'
 		ELSE state END, coalesce(host(address), ''), http_port, event_port,
+	(SELECT array_agg(d.domain ORDER BY d.domain) FROM tenant_domains d WHERE d.tenant_id = tenants.id AND d.status <> 'pending'),
 	(SELECT max_body_mb FROM plans WHERE plans.id = plan_id), (SELECT max_connections FROM plans WHERE plans.id = plan_id)`
 
 func scanRoute(row pgx.CollectableRow) (Route, error) {
 	var r Route
 	var address string
-	err := row.Scan(&r.TenantID, &r.Name, &r.Host, &r.State, &address, &r.HTTPPort, &r.EventPort, &r.MaxBodyMB, &r.MaxConnections)
+	err := row.Scan(&r.TenantID, &r.Name, &r.Host, &r.State, &address, &r.HTTPPort, &r.EventPort, &r.Domains, &r.MaxBodyMB, &r.MaxConnections)
 	if err != nil || address == "" {
 		return r, err
 	}

@@ -28,7 +28,8 @@ func (s *Service) Suspend(ctx context.Context, p accounts.Principal, ip netip.Ad
 }
 
 // SuspendTx is Suspend for billing and for the quota. One that is scheduled for deletion will be suspended if that is cancelled.
-// ErrAlreadySuspended says that somebody else than the owner has suspended it before: only they resume it.
+// ErrAlreadySuspended says that somebody else than the owner has suspended it before: by's reason stands behind theirs then, and shows
+// as soon as theirs is lifted.
 func (s *Service) SuspendTx(ctx context.Context, tx pgx.Tx, id ID, by SuspendedBy, reason string) (Change, error) {
 	reason, err := parseReason(reason)
 	if err != nil {
@@ -39,6 +40,16 @@ func (s *Service) SuspendTx(ctx context.Context, tx pgx.Tx, id ID, by SuspendedB
 			t, err := one(ctx, tx, "suspend the scheduled client", `UPDATE tenants SET return_state = 'suspended', suspended_by = $2,
 				suspend_reason = nullif($3, ''), updated_at = $4 WHERE id = $1 RETURNING `+columns, t.ID, by, reason, s.now())
 			return Change{Tenant: t}, err
+		}
+		if t.heldByOther(by) {
+			err := s.standBehind(ctx, tx, t, by, reason)
+			switch {
+			case err != nil:
+				return Change{}, err
+			case t.State == Scheduled:
+				return Change{}, conflict(t, "suspended")
+			}
+			return Change{}, ErrAlreadySuspended
 		}
 		return s.suspend(ctx, tx, t, by, reason)
 	})
@@ -98,7 +109,9 @@ func (s *Service) stopping(ctx context.Context, tx pgx.Tx, t Tenant, kind string
 // want writes what is wanted of a tenant that stays in its state for now.
 func (s *Service) want(ctx context.Context, tx pgx.Tx, id ID, desired Desired, by SuspendedBy, reason string) (Tenant, error) {
 	return one(ctx, tx, "write what is wanted of the client", `
-		UPDATE tenants SET desired = $2, suspended_by = nullif($3, ''), suspend_reason = nullif($4, ''), updated_at = $5
+		UPDATE tenants SET desired = $2, suspended_by = nullif($3, ''), suspend_reason = nullif($4, ''), updated_at = $5,
+			also_unpaid = CASE WHEN $2 = 'suspended' AND $3 NOT IN ('billing', 'owner') THEN also_unpaid END,
+			also_over_quota = CASE WHEN $2 = 'suspended' AND $3 NOT IN ('quota', 'owner') THEN also_over_quota END
 		WHERE id = $1 RETURNING `+columns, id, desired, by, reason, s.now())
 }
 

@@ -55,12 +55,16 @@ type Tenant struct {
 	Name                string // DNS label
 	DBName              string // database and role on the tenants' cluster
 	Domain              string // platform address, without scheme and port
+	PrimaryDomain       string // that its links are to bear: an own one, or Domain
+	LinkDomain          string // that its links bear, as far as we know
 	Email               string // contact; not the owner's login
 	PlanID              string
 	State               State
 	Desired             Desired
 	SuspendedBy         SuspendedBy // "" unless it is suspended, or will be, or was when its deletion was scheduled
 	SuspendReason       string      // for the owner; may be ""
+	AlsoUnpaid          string      // billing's reason, while somebody else's suspension shows; "": it has none
+	AlsoOverQuota       string      // likewise the quota's
 	ReturnState         State       // while Scheduled: what a cancellation leads back to
 	FinalBackupSkipped  string      // why it is deleted without a final backup; "": with one
 	Failure             string      // why it is Failed, for the owner
