@@ -19,6 +19,8 @@ type Database interface {
 	// SetAdminPassword sets the password hash of Odoo's administrator, as the tenant's own role, and returns the login. ErrNoAdmin when
 	// the tenant removed that user.
 	SetAdminPassword(ctx context.Context, t TenantDatabase, hash string) (login string, err error)
+	// SetBaseURL has the links that the tenant's Odoo makes begin with url, also while it runs, as the tenant's own role.
+	SetBaseURL(ctx context.Context, t TenantDatabase, url string) error
 	// RemoveTenant drops the database, open connections or not, and then the role with its sessions. Absent is success, and so is a role
 	// of ours that is another tenant's by now.
 	RemoveTenant(ctx context.Context, name, subject string) error

@@ -108,6 +108,7 @@ func (s *Service) Register() {
 	s.ops.Register(s.StopWorkflow())
 	s.ops.Register(s.ResumeWorkflow())
 	s.ops.Register(s.ResizeWorkflow())
+	s.ops.Register(s.LinksWorkflow())
 	s.ops.Register(s.DeleteWorkflow())
 	s.ops.Every("firewall", time.Minute, s.ensureFirewall)
 	s.ops.Every("templates", 10*time.Minute, s.EnsureTemplates)

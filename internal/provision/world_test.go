@@ -323,6 +323,15 @@ func (w *world) SetAdminPassword(_ context.Context, t provision.TenantDatabase, 
 	return w.databases[t.Name].identity.Login, nil
 }
 
+func (w *world) SetBaseURL(_ context.Context, t provision.TenantDatabase, url string) error {
+	leave, err := w.enter("SetBaseURL")
+	defer leave()
+	if err == nil {
+		w.databases[t.Name].identity.BaseURL = url
+	}
+	return err
+}
+
 func (w *world) RemoveTenant(_ context.Context, name, subject string) error {
 	leave, err := w.enter("RemoveTenant")
 	defer leave()

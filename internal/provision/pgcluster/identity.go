@@ -76,10 +76,7 @@ func personalise(ctx context.Context, tx pgx.Tx, id provision.Identity) error {
 	}
 	batch := &pgx.Batch{}
 	for key, value := range parameters(id, time.Now()) {
-		batch.Queue(`
-			INSERT INTO ir_config_parameter (key, value, create_uid, write_uid, create_date, write_date)
-			VALUES ($1, $2, 1, 1, now() AT TIME ZONE 'utc', now() AT TIME ZONE 'utc')
-			ON CONFLICT (key) DO UPDATE SET value = excluded.value, write_date = excluded.write_date`, key, value)
+		batch.Queue(setParameter, key, value)
 	}
 	batch.Queue("UPDATE res_users SET login = $2, password = $3 WHERE id = $1", a.admin, id.Login, id.PasswordHash)
 	batch.Queue("UPDATE res_partner SET email = $2 WHERE id = $1", a.adminPartner, id.Login)
@@ -96,6 +93,12 @@ func personalise(ctx context.Context, tx pgx.Tx, id provision.Identity) error {
 		WHERE nextcall < now() AT TIME ZONE 'utc' + interval '2 minutes'`)
 	return tx.SendBatch(ctx, batch).Close()
 }
+
+// setParameter sets one of Odoo's system parameters.
+const setParameter = `
+	INSERT INTO public.ir_config_parameter (key, value, create_uid, write_uid, create_date, write_date)
+	VALUES ($1, $2, 1, 1, now() AT TIME ZONE 'utc', now() AT TIME ZONE 'utc')
+	ON CONFLICT (key) DO UPDATE SET value = excluded.value, write_date = excluded.write_date`
 
 func parameters(id provision.Identity, now time.Time) map[string]string {
 	return map[string]string{

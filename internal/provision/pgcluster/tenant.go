@@ -140,11 +140,9 @@ func (c *Cluster) dropDatabase(ctx context.Context, name string) error {
 // SetAdminPassword works as the tenant's own role: the database is the tenant's, and what it has put there (a trigger, a function) would
 // otherwise run with the rights of the control role.
 func (c *Cluster) SetAdminPassword(ctx context.Context, t provision.TenantDatabase, hash string) (string, error) {
-	cfg := c.pool.Config().ConnConfig.Copy()
-	cfg.Database, cfg.User, cfg.Password = t.Name, t.Name, t.Password.Reveal()
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := c.asOwner(ctx, t)
 	if err != nil {
-		return "", classify(fmt.Errorf("connect to database %s as its owner: %w", t.Name, err))
+		return "", err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var login string
@@ -159,4 +157,15 @@ func (c *Cluster) SetAdminPassword(ctx context.Context, t provision.TenantDataba
 		return "", classify(fmt.Errorf("set the administrator's password in %s: %w", t.Name, err))
 	}
 	return login, nil
+}
+
+// asOwner connects to a tenant's database as its owner.
+func (c *Cluster) asOwner(ctx context.Context, t provision.TenantDatabase) (*pgx.Conn, error) {
+	cfg := c.pool.Config().ConnConfig.Copy()
+	cfg.Database, cfg.User, cfg.Password = t.Name, t.Name, t.Password.Reveal()
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, classify(fmt.Errorf("connect to database %s as its owner: %w", t.Name, err))
+	}
+	return conn, nil
 }

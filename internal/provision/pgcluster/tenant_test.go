@@ -225,3 +225,31 @@ func TestPasswordsAreNotSentInTheClear(t *testing.T) {
 		require.Contains(t, value[string](t, b.super, "SELECT rolpassword FROM pg_authid WHERE rolname = $1", tenant.Name), "SCRAM-SHA-256$4096:")
 	})
 }
+
+// Odoo's processes learn of it without a restart, whichever way their version is told.
+func TestSetBaseURL(t *testing.T) {
+	t.Parallel()
+	onEachVersion(t, func(t *testing.T, b *bundle) {
+		tenant := b.provisioned(t, "tenant/1")
+		conn := b.login(t, tenant.Name, tenant.Password, tenant.Name)
+		require.NoError(t, b.SetBaseURL(t.Context(), tenant, "https://erp.example.com"), "an Odoo that was never started")
+		_, err := conn.Exec(t.Context(), `
+			CREATE TABLE orm_signaling_stable (id serial PRIMARY KEY, date timestamp DEFAULT now());
+			CREATE TABLE orm_signaling_registry (id serial PRIMARY KEY, date timestamp DEFAULT now());
+			CREATE SEQUENCE base_cache_signaling_default;
+			CREATE TABLE seen (who text);
+			CREATE FUNCTION spy() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO seen VALUES (session_user); RETURN NEW; END$$;
+			CREATE TRIGGER spy BEFORE UPDATE ON ir_config_parameter FOR EACH ROW EXECUTE FUNCTION spy();
+			DELETE FROM ir_config_parameter WHERE key = 'web.base.url.freeze'`)
+		require.NoError(t, err)
+		for range 2 {
+			require.NoError(t, b.SetBaseURL(t.Context(), tenant, "https://shop.example.com"))
+		}
+		require.Equal(t, "https://shop.example.com", value[string](t, conn, "SELECT value FROM ir_config_parameter WHERE key = 'web.base.url'"))
+		require.Equal(t, "True", value[string](t, conn, "SELECT value FROM ir_config_parameter WHERE key = 'web.base.url.freeze'"))
+		require.Equal(t, 2, value[int](t, conn, "SELECT count(*) FROM orm_signaling_stable"))
+		require.Equal(t, 0, value[int](t, conn, "SELECT count(*) FROM orm_signaling_registry"), "nothing is to be loaded anew")
+		require.Equal(t, 2, value[int](t, conn, "SELECT last_value FROM base_cache_signaling_default"))
+		require.Equal(t, tenant.Name, value[string](t, conn, "SELECT DISTINCT who FROM seen"), "never the control role")
+	})
+}
