@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # images.sh [--test] decides where the container images come from and writes their names to $STATE_DIR/images.env.
 # IMAGES=pull takes the official ones by digest, IMAGES=build makes them from Debian's packages; auto, the default, pulls where a registry
-# answers and builds where none does. --test adds the PostgreSQL versions that only tests use.
+# answers and builds where none does. --test adds what only tests use: other PostgreSQL versions, a name server.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -15,6 +15,7 @@ RECIPES=$ROOT/deploy/images
 REGISTRY_SECONDS=8
 BUILD_MB=9000
 LABEL="odoo-hosting.recipe"
+NAMESERVER=odoo-hosting/nameserver:knot
 
 present() { docker image inspect "$1" >/dev/null 2>&1; }
 
@@ -86,11 +87,15 @@ postgres() {
 		"PGDATA_DIR=$directory" "VOLUME_DIR=$volume"
 }
 
+# nameserver BASE [SUITE] is built also where a registry answers: no official image is Debian's.
+nameserver() { build nameserver "$NAMESERVER" "${2:-}" "BASE=$1" SUITE=trixie; }
+
 build_all() {
 	postgres 17 trixie trixie
 	if [[ $WITH_TEST_IMAGES == --test ]]; then
 		postgres 15 bookworm bookworm
 		postgres 18 sid trixie
+		nameserver odoo-hosting/debian:trixie trixie
 	fi
 	build odoo odoo-hosting/odoo:19.0 "bookworm trixie sid" BASE=odoo-hosting/debian:trixie PDF_BASE=odoo-hosting/debian:bookworm
 	write_env odoo-hosting/odoo:19.0 odoo-hosting/postgres:17 odoo-hosting/postgres:15 odoo-hosting/postgres:18
@@ -127,6 +132,7 @@ pull_all() {
 	if [[ $WITH_TEST_IMAGES == --test ]]; then
 		postgres15=$(pull postgres:15)
 		postgres18=$(pull postgres:18)
+		nameserver debian:trixie
 	fi
 	write_env "$odoo" "$postgres17" "$postgres15" "$postgres18"
 }
@@ -135,7 +141,7 @@ write_env() {
 	{
 		printf 'ODOO_IMAGE=%s\nPOSTGRES_IMAGE=%s\n' "$1" "$2"
 		if [[ $WITH_TEST_IMAGES == --test ]]; then
-			printf 'POSTGRES15_IMAGE=%s\nPOSTGRES18_IMAGE=%s\n' "$3" "$4"
+			printf 'POSTGRES15_IMAGE=%s\nPOSTGRES18_IMAGE=%s\nNAMESERVER_IMAGE=%s\n' "$3" "$4" "$NAMESERVER"
 		fi
 	} >"$ENV_FILE.new"
 	mv "$ENV_FILE.new" "$ENV_FILE"
@@ -145,7 +151,7 @@ write_env() {
 settled() {
 	local line
 	[[ -s $ENV_FILE ]] && grep -q '^ODOO_IMAGE=.*@sha256:' "$ENV_FILE" || return 1
-	[[ $WITH_TEST_IMAGES != --test ]] || grep -q '^POSTGRES18_IMAGE=' "$ENV_FILE" || return 1
+	[[ $WITH_TEST_IMAGES != --test ]] || grep -q '^NAMESERVER_IMAGE=' "$ENV_FILE" || return 1
 	while read -r line; do
 		present "${line#*=}" || return 1
 	done <"$ENV_FILE"
