@@ -53,6 +53,7 @@ const (
 func (e *Edge) server() object {
 	server := object{
 		"listen":              []string{e.opts.Listen},
+		"listener_wrappers":   []object{{"wrapper": "odoohost", "edge": e.id}},
 		"protocols":           []string{"h1"},
 		"automatic_https":     object{"disable": true},
 		"read_header_timeout": "10s",

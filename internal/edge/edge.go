@@ -58,6 +58,7 @@ type Options struct {
 // Status is how the edge is doing.
 type Status struct {
 	Loaded    bool      // the table holds something to serve from: PostgreSQL's or the disk's
+	Listening bool      // connections are taken
 	Connected bool      // notifications are coming in
 	SyncedAt  time.Time // last full read from PostgreSQL; zero: never
 	Routes    int
@@ -76,6 +77,9 @@ type Edge struct {
 	access      *access
 	registry    *prometheus.Registry
 	origins     cors.Policy
+	doors       doors
+	open        openBook
+	listening   atomic.Bool // from the first connection that may come to the last
 	leaving     atomic.Bool
 	log         *slog.Logger
 }
@@ -115,7 +119,11 @@ func New(opts Options) (*Edge, error) {
 }
 
 // Status returns how the edge is doing now.
-func (e *Edge) Status() Status { return e.table.status() }
+func (e *Edge) Status() Status {
+	s := e.table.status()
+	s.Listening = e.listening.Load() && !e.leaving.Load()
+	return s
+}
 
 var running sync.Mutex //nolint:gochecknoglobals // Caddy's configuration is global, so this guard is
 
@@ -150,12 +158,14 @@ func (e *Edge) Run(ctx context.Context) error {
 		return fmt.Errorf("start the edge on %s: %w", e.opts.Listen, err)
 	}
 	e.log.InfoContext(ctx, "edge is listening", "listen", e.opts.Listen, "base_domain", e.opts.BaseDomain)
+	e.listening.Store(true)
 	e.checkHandOver(ctx)
 	<-ctx.Done()
 	e.sayGoodbye(ctx)
 	if err := caddy.Stop(); err != nil {
 		return fmt.Errorf("stop the edge: %w", err)
 	}
+	e.drain(ctx)
 	e.log.InfoContext(context.WithoutCancel(ctx), "edge has stopped")
 	return nil
 }

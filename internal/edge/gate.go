@@ -27,10 +27,15 @@ func (*gate) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.odoohost_gate", New: func() caddy.Module { return new(gate) }}
 }
 
-// Provision finds the edge that the gate belongs to.
-func (g *gate) Provision(caddy.Context) (err error) {
-	g.edge, err = instance(g.Edge)
-	return err
+// Provision finds the edge that the gate belongs to, and has it follow its server's connections.
+func (g *gate) Provision(ctx caddy.Context) (err error) {
+	if g.edge, err = instance(g.Edge); err != nil {
+		return err
+	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		server.RegisterConnState(g.edge.open.follow)
+	}
+	return nil
 }
 
 // verdict is what the gate makes of a request.
@@ -47,6 +52,8 @@ type verdict struct {
 // ServeHTTP answers or passes on one request.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	began := time.Now()
+	g.edge.open.requests.Add(1)
+	defer g.edge.open.requests.Add(-1)
 	w.Header().Del("Server")
 	g.edge.releaseConnection(w.Header(), r)
 	client, https := takeAddress(r)

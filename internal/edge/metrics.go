@@ -104,7 +104,7 @@ func oneIf(yes bool) float64 {
 }
 
 // serveMetrics tells metrics at /metrics and, at /health, whether this edge can serve, on an address for operators alone. The answer of
-// /health is 503 until there is a table; the rest of it says what works less well. It ends with ctx.
+// /health is 503 until there is a table and connections are taken; the rest of it says what works less well. It ends with ctx.
 func (e *Edge) serveMetrics(ctx context.Context) {
 	if e.opts.MetricsListen == "" {
 		return
@@ -148,10 +148,10 @@ func (e *Edge) listenMetrics(ctx context.Context) net.Listener {
 func (e *Edge) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	s := e.Status()
 	w.Header().Set("Content-Type", "application/json")
-	if !s.Loaded {
+	if !s.Loaded || !s.Listening {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{ // whoever asked may be gone
-		"loaded": s.Loaded, "connected": s.Connected, "synced_at": s.SyncedAt, "routes": s.Routes,
+		"loaded": s.Loaded, "listening": s.Listening, "connected": s.Connected, "synced_at": s.SyncedAt, "routes": s.Routes,
 	})
 }

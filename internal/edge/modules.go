@@ -24,6 +24,7 @@ func init() { //nolint:gochecknoinits // Caddy's module registration
 	caddy.RegisterModule(new(gate))
 	caddy.RegisterModule(new(upstreams))
 	caddy.RegisterModule(new(logCore))
+	caddy.RegisterModule(new(listeners))
 }
 
 // instance returns the running edge that a module belongs to.
