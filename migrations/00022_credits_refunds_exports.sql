@@ -5,6 +5,9 @@ ALTER TABLE payments
     ADD COLUMN credit_kobo bigint NOT NULL DEFAULT 0 CHECK (credit_kobo >= 0),
     DROP CONSTRAINT payments_amount_kobo_check,
     ADD CONSTRAINT payments_amount_kobo_check CHECK (amount_kobo > 0 OR amount_kobo = 0 AND credit_kobo > 0);
+-- A period whose payment was given back may be paid again.
+DROP INDEX payments_period;
+CREATE UNIQUE INDEX payments_period ON payments (subscription_id, period_start) WHERE status = 'success' AND purpose = 'renewal';
 CREATE INDEX payments_gateway ON payments (gateway_id) WHERE gateway_id IS NOT NULL;
 
 ALTER TABLE credits
@@ -52,7 +55,11 @@ DROP TABLE tax_exports;
 ALTER TABLE invoices DROP COLUMN tax_note, DROP COLUMN credit_kobo;
 ALTER TABLE refunds DROP COLUMN to_credit, DROP COLUMN end_subscription;
 DROP TABLE credit_uses;
-DROP INDEX credits_kept, payments_gateway;
+DROP INDEX credits_kept, payments_gateway, payments_period;
+UPDATE payments p SET purpose = 'credit' WHERE status = 'refunded' AND purpose = 'renewal' AND EXISTS (
+    SELECT FROM payments o WHERE o.subscription_id = p.subscription_id AND o.period_start = p.period_start AND o.purpose = 'renewal' AND o.id > p.id);
+CREATE UNIQUE INDEX payments_period ON payments (subscription_id, period_start)
+    WHERE status IN ('success', 'refunded') AND purpose = 'renewal';
 ALTER TABLE credits DROP COLUMN used_kobo;
 UPDATE payments SET amount_kobo = credit_kobo WHERE amount_kobo = 0;
 ALTER TABLE payments

@@ -58,7 +58,7 @@ func (q quota) judge(t tenants.Tenant, was, now tenants.Disk, limitBytes int64) 
 	case percent < fullPercent-slack:
 		v.disk.ToldPercent = min(was.ToldPercent, warnPercent)
 	}
-	stopped := t.SuspendedBy == tenants.ByQuota && t.Desired == tenants.WantsSuspended
+	stopped := t.Causes(tenants.ByQuota) && t.Desired == tenants.WantsSuspended
 	over := now.TotalBytes()*100 > limitBytes*int64(q.overPercent)
 	switch {
 	case !over:
@@ -67,16 +67,21 @@ func (q quota) judge(t tenants.Tenant, was, now tenants.Disk, limitBytes int64) 
 		v.disk.OverSince = nil
 	case was.OverSince == nil:
 		v.disk.OverSince, v.tell = &now.MeasuredAt, append(v.tell, NoticeDiskOver)
-	case now.MeasuredAt.Sub(*was.OverSince) >= q.grace && running(t):
+	case now.MeasuredAt.Sub(*was.OverSince) >= q.grace && (running(t) || heldByOthers(t)):
 		v.disk.OverSince, v.suspend = nil, true
 	}
 	if v.suspend {
 		v.tell = append(v.tell, NoticeDiskSuspended)
 	}
-	if v.resume {
+	if v.resume && t.SuspendedBy == tenants.ByQuota && t.AlsoUnpaid == "" {
 		v.tell = append(v.tell, NoticeDiskResumed)
 	}
 	return v
+}
+
+// heldByOthers is for a tenant that is stopped for something else, and mustn't start when that is over.
+func heldByOthers(t tenants.Tenant) bool {
+	return t.Desired == tenants.WantsSuspended && (t.SuspendedBy == tenants.ByBilling || t.SuspendedBy == tenants.ByAdmin)
 }
 
 func running(t tenants.Tenant) bool {
@@ -161,6 +166,9 @@ func (g *Gauge) carryOutTx(ctx context.Context, tx pgx.Tx, t tenants.Tenant, v v
 		_, err = g.tenants.SuspendTx(ctx, tx, t.ID, tenants.ByQuota, reason)
 	case v.resume:
 		_, err = g.tenants.ResumeTx(ctx, tx, t.ID, tenants.ByQuota)
+	}
+	if errors.Is(err, tenants.ErrAlreadySuspended) || errors.Is(err, tenants.ErrSuspendedByOther) { // it is noted behind theirs, or no longer
+		return nil
 	}
 	return err
 }

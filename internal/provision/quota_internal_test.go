@@ -66,6 +66,9 @@ func TestQuota_SuspendsAfterItsTime(t *testing.T) {
 	}
 	active := tenants.Tenant{State: tenants.Active, Desired: tenants.WantsActive}
 	stopped := tenants.Tenant{State: tenants.Suspended, Desired: tenants.WantsSuspended, SuspendedBy: tenants.ByQuota}
+	unpaid := func(disk string) tenants.Tenant {
+		return tenants.Tenant{State: tenants.Suspended, Desired: tenants.WantsSuspended, SuspendedBy: tenants.ByBilling, AlsoOverQuota: disk}
+	}
 	const mark, above = limitForTests * 12 / 10, limitForTests*12/10 + 1
 	tests := map[string]struct {
 		tenant  tenants.Tenant
@@ -83,7 +86,10 @@ func TestQuota_SuspendsAfterItsTime(t *testing.T) {
 		"asleep for too long":       {tenants.Tenant{State: tenants.Sleeping, Desired: tenants.WantsActive}, ago(grace), above, nil, []notices.Kind{NoticeDiskSuspended}, true, false},
 		"back in time":              {active, ago(grace), mark, nil, nil, false, false},
 		"suspended by its owner":    {tenants.Tenant{State: tenants.Suspended, Desired: tenants.WantsSuspended, SuspendedBy: tenants.ByOwner}, ago(grace), above, ago(grace), nil, false, false},
-		"being suspended by others": {tenants.Tenant{State: tenants.Active, Desired: tenants.WantsSuspended, SuspendedBy: tenants.ByAdmin}, ago(grace), above, ago(grace), nil, false, false},
+		"being suspended by others": {tenants.Tenant{State: tenants.Active, Desired: tenants.WantsSuspended, SuspendedBy: tenants.ByAdmin}, ago(grace), above, nil, []notices.Kind{NoticeDiskSuspended}, true, false},
+		"unpaid, and above it":      {unpaid(""), ago(grace), above, nil, []notices.Kind{NoticeDiskSuspended}, true, false},
+		"unpaid, noted behind that": {unpaid("disk"), nil, above, nil, nil, false, false},
+		"unpaid, larger plan":       {unpaid("disk"), nil, mark, nil, nil, false, true},
 		"scheduled for deletion":    {tenants.Tenant{State: tenants.Scheduled, Desired: tenants.WantsDeleted}, ago(grace), above, ago(grace), nil, false, false},
 		"stopped and still above":   {stopped, nil, above, nil, nil, false, false},
 		"stopped, larger plan":      {stopped, nil, mark, nil, []notices.Kind{NoticeDiskResumed}, false, true},

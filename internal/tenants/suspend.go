@@ -28,8 +28,8 @@ func (s *Service) Suspend(ctx context.Context, p accounts.Principal, ip netip.Ad
 }
 
 // SuspendTx is Suspend for billing and for the quota. One that is scheduled for deletion will be suspended if that is cancelled.
-// ErrAlreadySuspended says that somebody else than the owner has suspended it before: by's reason stands behind theirs then, and shows
-// as soon as theirs is lifted.
+// ErrAlreadySuspended says that somebody else than the owner has suspended it before; by's reason is noted all the same, if tx is committed,
+// and shows as soon as theirs is lifted.
 func (s *Service) SuspendTx(ctx context.Context, tx pgx.Tx, id ID, by SuspendedBy, reason string) (Change, error) {
 	reason, err := parseReason(reason)
 	if err != nil {
@@ -42,14 +42,9 @@ func (s *Service) SuspendTx(ctx context.Context, tx pgx.Tx, id ID, by SuspendedB
 			return Change{Tenant: t}, err
 		}
 		if t.heldByOther(by) {
-			err := s.standBehind(ctx, tx, t, by, reason)
-			switch {
-			case err != nil:
+			if err := s.standBehind(ctx, tx, t, by, reason); err != nil {
 				return Change{}, err
-			case t.State == Scheduled:
-				return Change{}, conflict(t, "suspended")
 			}
-			return Change{}, ErrAlreadySuspended
 		}
 		return s.suspend(ctx, tx, t, by, reason)
 	})
