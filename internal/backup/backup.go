@@ -109,11 +109,12 @@ type TakeInput struct {
 
 // Filter narrows a List. What is deleted is never in it.
 type Filter struct {
-	AccountID accounts.ID // 0: everybody's
-	TenantID  tenants.ID  // 0: all
-	State     State       // "": all
-	Skip      int
-	Limit     int // 1 to 1000; 0: 50
+	AccountID  accounts.ID // 0: everybody's
+	TenantID   tenants.ID  // 0: all
+	TenantName string      // "": all; also of tenants that are deleted
+	State      State       // "": all
+	Skip       int
+	Limit      int // 1 to 1000; 0: 50
 }
 
 // Page is a part of a list and how long the whole is.

@@ -76,13 +76,13 @@ func list(ctx context.Context, q postgres.Querier, f Filter) (Page, error) {
 		return Page{}, ErrPageBounds
 	}
 	const where = ` FROM backups b WHERE b.state <> 'deleted' AND ($1 = 0 OR b.tenant_id = $1) AND ($2 = '' OR b.state = $2)
-		AND ($3 = 0 OR b.tenant_id IN (SELECT id FROM tenants WHERE account_id = $3))`
-	args := []any{int64(f.TenantID), string(f.State), int64(f.AccountID)}
+		AND ($3 = 0 OR b.tenant_id IN (SELECT id FROM tenants WHERE account_id = $3)) AND ($4 = '' OR b.tenant_name = $4)`
+	args := []any{int64(f.TenantID), string(f.State), int64(f.AccountID), f.TenantName}
 	var page Page
 	if err := q.QueryRow(ctx, "SELECT count(*)"+where, args...).Scan(&page.Total); err != nil {
 		return Page{}, fmt.Errorf("count backups: %w", err)
 	}
-	rows, err := q.Query(ctx, "SELECT "+columns+where+" ORDER BY b.id DESC OFFSET $4 LIMIT $5", append(args, f.Skip, f.Limit)...)
+	rows, err := q.Query(ctx, "SELECT "+columns+where+" ORDER BY b.id DESC OFFSET $5 LIMIT $6", append(args, f.Skip, f.Limit)...)
 	if err != nil {
 		return Page{}, fmt.Errorf("list backups: %w", err)
 	}

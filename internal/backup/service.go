@@ -128,9 +128,12 @@ func (s *Service) List(ctx context.Context, f Filter) (Page, error) {
 	return list(ctx, s.pool, f)
 }
 
+// also is done in the transaction of what is asked for, by those who keep a record of it.
+type also = func(ctx context.Context, tx pgx.Tx, b Backup) error
+
 // Verify asks for another look at all of a backup. Errors: ErrNotFound, ErrNotGood, ErrInUse.
-func (s *Service) Verify(ctx context.Context, id ID) (ops.Operation, error) {
-	return s.enqueue(ctx, id, VerifyKind, func(_ context.Context, _ pgx.Tx, b Backup) error {
+func (s *Service) Verify(ctx context.Context, id ID, with ...also) (ops.Operation, error) {
+	return s.enqueue(ctx, id, VerifyKind, with, func(_ context.Context, _ pgx.Tx, b Backup) error {
 		if b.State != Done {
 			return ErrNotGood
 		}
@@ -140,8 +143,8 @@ func (s *Service) Verify(ctx context.Context, id ID) (ops.Operation, error) {
 
 // Delete has a backup's objects removed, whether it is good or not. A repeat of one that was held begins it again.
 // Errors: ErrNotFound, ErrKept, ErrInUse.
-func (s *Service) Delete(ctx context.Context, id ID) (ops.Operation, error) {
-	return s.enqueue(ctx, id, DeleteKind, func(ctx context.Context, tx pgx.Tx, b Backup) error {
+func (s *Service) Delete(ctx context.Context, id ID, with ...also) (ops.Operation, error) {
+	return s.enqueue(ctx, id, DeleteKind, with, func(ctx context.Context, tx pgx.Tx, b Backup) error {
 		switch {
 		case b.Kept:
 			return ErrKept
@@ -155,7 +158,7 @@ func (s *Service) Delete(ctx context.Context, id ID) (ops.Operation, error) {
 }
 
 // Keep marks a backup as not to be pruned, or lets go of it. Errors: ErrNotFound, ErrNotGood.
-func (s *Service) Keep(ctx context.Context, id ID, keep bool) (Backup, error) {
+func (s *Service) Keep(ctx context.Context, id ID, keep bool, with ...also) (Backup, error) {
 	var kept Backup
 	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		b, err := get(ctx, tx, id, "FOR UPDATE")
@@ -167,14 +170,16 @@ func (s *Service) Keep(ctx context.Context, id ID, keep bool) (Backup, error) {
 		case keep && !b.Good():
 			return ErrNotGood
 		}
-		kept, err = setKept(ctx, tx, id, keep)
-		return err
+		if kept, err = setKept(ctx, tx, id, keep); err != nil {
+			return err
+		}
+		return together(ctx, tx, kept, with)
 	})
 	return kept, err
 }
 
 // enqueue asks for something to be done with a backup if check, which sees its locked row, has nothing against it.
-func (s *Service) enqueue(ctx context.Context, id ID, kind string, check func(ctx context.Context, tx pgx.Tx, b Backup) error) (ops.Operation, error) {
+func (s *Service) enqueue(ctx context.Context, id ID, kind string, with []also, check also) (ops.Operation, error) {
 	var op ops.Operation
 	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		b, err := get(ctx, tx, id, "FOR UPDATE")
@@ -188,7 +193,19 @@ func (s *Service) enqueue(ctx context.Context, id ID, kind string, check func(ct
 		if errors.Is(err, ops.ErrLive) {
 			return ErrInUse.WithCause(err)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return together(ctx, tx, b, with)
 	})
 	return op, err
+}
+
+func together(ctx context.Context, tx pgx.Tx, b Backup, with []also) error {
+	for _, do := range with {
+		if err := do(ctx, tx, b); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -19,6 +19,8 @@ const (
 	stopGrace = 20 * time.Second
 	// backupTimeout is for one attempt at a final backup.
 	backupTimeout = time.Hour
+	// backupPoll is how often a backup that is still being taken is looked after.
+	backupPoll = time.Second
 	// backupPatience is how long a deletion waits for its final backup before somebody is told.
 	backupPatience = 24 * time.Hour
 	// backupAlert is the kind of that alert.
@@ -27,9 +29,13 @@ const (
 
 // FinalBackup keeps what a tenant had before it is destroyed.
 type FinalBackup interface {
-	// Ensure returns when a restorable backup of the tenant, which is stopped, is kept. A repeat finds the one it made.
+	// Ensure returns nil when a restorable backup of the tenant, which is stopped, is kept. A repeat finds the one it made. One that takes
+	// its time goes on elsewhere, and ErrBackupGoingOn is returned until it is there.
 	Ensure(ctx context.Context, t tenants.Tenant) error
 }
+
+// ErrBackupGoingOn is no failure: the backup isn't there yet.
+var ErrBackupGoingOn = errors.New("the final backup is still being taken")
 
 // ErrNotCondemned holds a deletion of a tenant that isn't being deleted.
 var ErrNotCondemned = errs.New(errs.Conflict, "not_deleting", "This client isn't being deleted.")
@@ -114,8 +120,11 @@ func (s *Service) backUp(ctx context.Context, r *ops.Run, t tenants.Tenant) erro
 		return nil
 	}
 	err := s.finalBackup.Ensure(ctx, t)
-	if err == nil {
+	switch {
+	case err == nil:
 		return s.resolveBackupAlert(ctx, r)
+	case errors.Is(err, ErrBackupGoingOn):
+		return ops.Snooze(backupPoll)
 	}
 	return ops.Outage(errors.Join(fmt.Errorf("make the final backup: %w", err), s.alertOfBackup(ctx, r, err)))
 }

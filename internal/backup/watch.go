@@ -1,0 +1,74 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/alerts"
+	"controlplane/internal/tenants"
+)
+
+// The kinds of alerts that Watch raises about a tenant.
+const (
+	alertOverdue  = "backup.overdue"  // its newest good full backup is too old
+	alertUnproven = "backup.unproven" // the newest that was restored and started is
+)
+
+// Watch tells operators of running clients whose newest good backup, or newest proven one, is too old: what counts is the age of what
+// could be restored, not whether jobs say that they are done. It returns how many clients that are.
+func (p *Planner) Watch(ctx context.Context) (behind int, err error) {
+	list, err := p.candidates(ctx, "t.state <> 'maintenance'")
+	if err != nil {
+		return 0, err
+	}
+	overdue, unproven := map[tenants.ID]time.Duration{}, map[tenants.ID]time.Duration{}
+	now := p.deps.Now()
+	for _, c := range list {
+		if age := now.Sub(later(c.since, c.lastBegan)); c.changed && age >= p.opts.Overdue {
+			overdue[c.id] = age
+		}
+		if age := now.Sub(later(c.since, c.proven)); p.opts.Unproven > 0 && age >= p.opts.Unproven {
+			unproven[c.id] = age
+		}
+	}
+	err = errors.Join(
+		p.tell(ctx, alertOverdue, overdue, "The newest good backup is %s old"),
+		p.tell(ctx, alertUnproven, unproven, "No backup was proven by restoring it for %s"),
+	)
+	return len(overdue) + len(unproven), err
+}
+
+func later(a time.Time, b *time.Time) time.Time {
+	if b != nil && b.After(a) {
+		return *b
+	}
+	return a
+}
+
+// tell raises an alert for each of them, and resolves those that are open for others.
+func (p *Planner) tell(ctx context.Context, kind string, behind map[tenants.ID]time.Duration, text string) error {
+	rows, err := p.deps.Pool.Query(ctx, "SELECT subject FROM alerts WHERE kind = $1 AND resolved_at IS NULL", kind)
+	if err != nil {
+		return fmt.Errorf("read the open alerts: %w", err)
+	}
+	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("read the open alerts: %w", err)
+	}
+	var failures []error
+	for _, subject := range open {
+		if id, ok := tenants.OfSubject(subject); ok && behind[id] == 0 {
+			failures = append(failures, alerts.Resolve(ctx, p.deps.Pool, kind, subject))
+		}
+	}
+	for id, age := range behind {
+		failures = append(failures, alerts.Raise(ctx, p.deps.Pool, alerts.Alert{
+			Kind: kind, Subject: id.Subject(), Message: fmt.Sprintf(text, age.Round(time.Hour)),
+		}))
+	}
+	return errors.Join(failures...)
+}
