@@ -55,6 +55,7 @@ func table() []layer {
 		{"backup/timing", nil, []string{"github.com/"}, "it is pure"},
 		{"backup/archive", l0, append([]string{"github.com/jackc/pgx"}, webSDKs...), "the format doesn't know where it is kept"},
 		{"backup/store", append([]string{"backup"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
+		{"backup/pgtools", append([]string{"backup", "backup/archive"}, l0...), []string{"github.com/moby/"}, "adapters don't import each other"},
 		{"billing/paystack", append([]string{"billing"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"billing/paystack/simulator", l0, []string{"github.com/jackc/pgx"}, "it stands for a foreign service"},
 		{"provision/docker", append([]string{"provision", "provision/netguard"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},

@@ -5,7 +5,10 @@ import (
 	"io"
 	"time"
 
+	"controlplane/internal/backup/archive"
 	"controlplane/internal/errs"
+	"controlplane/internal/secrets"
+	"controlplane/internal/tenants"
 )
 
 // Store is the object store that backups are kept in.
@@ -36,3 +39,48 @@ var (
 	ErrStoreFull        = errs.New(errs.Unavailable, "backup_store_full", "The backup store is full; our staff have to look at it.")
 	ErrObjectMissing    = errs.New(errs.NotFound, "backup_object_missing", "A part of the backup is missing in the backup store.")
 )
+
+// Database is the server that tenants' databases live on. It is reached as each tenant's own role: what a tenant has put into its database
+// must not run with other rights.
+type Database interface {
+	// Snapshot opens a view of a tenant's database as it is now, which holds up nobody but who changes its tables' structure. Errors:
+	// ErrNotOdoo, ErrDatabaseUnreachable.
+	Snapshot(ctx context.Context, d Access) (Snapshot, error)
+}
+
+// Access is how a tenant's database is reached.
+type Access struct {
+	TenantID tenants.ID
+	Database string // and its role
+	Password secrets.Secret
+	Tool     string // a name for what has to run meanwhile
+}
+
+// Snapshot is a moment of one database. It must be closed.
+type Snapshot interface {
+	// Describe says what is in it, and which moment it is.
+	Describe(ctx context.Context) (archive.Database, time.Time, error)
+	// EachFile calls fn with the name of each file that an attachment needs; a name may come twice.
+	EachFile(ctx context.Context, fn func(name string) error) error
+	// Dump writes it in PostgreSQL's custom format, uncompressed.
+	Dump(ctx context.Context, w io.Writer) error
+	Close(ctx context.Context)
+}
+
+// What the server may answer; all are safe to show.
+var (
+	ErrNotOdoo             = errs.New(errs.Conflict, "not_odoo", "The client's database isn't an Odoo's.")
+	ErrToolVersion         = errs.New(errs.Internal, "tool_version", "The backup programs don't fit the database server; our staff have to look at it.")
+	ErrDatabaseUnreachable = errs.New(errs.Unavailable, "tenant_database_unreachable", "The database server can't be reached.")
+)
+
+// Volumes reads and fills tenants' volumes, through containers that are named by the caller.
+type Volumes interface {
+	// MountVolume takes the place of a container of that name. The tenant is given by its id; image is any that the engine has.
+	MountVolume(ctx context.Context, name, volume, tenant, image string, readOnly bool) error
+	// ReadTree gives a directory or file as a tar, whose names begin with the last part of the path. Errors: fs.ErrNotExist.
+	ReadTree(ctx context.Context, name, path string) (io.ReadCloser, error)
+	// WriteTree unpacks a tar into the volume's root.
+	WriteTree(ctx context.Context, name string, archive io.Reader) error
+	RemoveContainer(ctx context.Context, name string) error
+}
