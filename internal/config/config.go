@@ -32,6 +32,7 @@ type Config struct {
 	Engine   Engine
 	Worker   Worker
 	Capacity Capacity
+	Backup   Backup
 }
 
 // API is how the HTTP API listens and presents itself.

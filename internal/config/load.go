@@ -28,6 +28,7 @@ const (
 	PartSealing  Part = "sealing"  // DATA_KEY
 	PartPayments Part = "payments" // PAYSTACK_SECRET_KEY
 	PartCluster  Part = "cluster"  // EXTERNAL_DB_PASSWORD
+	PartBackups  Part = "backups"  // S3_ACCESS_KEY, S3_SECRET_KEY, BACKUP_KEY
 )
 
 // ProblemsError is every problem found, one a line, each naming its variable.
@@ -60,6 +61,7 @@ func Environ(file string) (map[string]string, error) {
 // Load checks environ and returns the configuration; parts names what the caller needs. The error is a ProblemsError.
 func Load(environ map[string]string, parts ...Part) (Config, error) {
 	environ = maps.Clone(environ)
+	spaces(environ)
 	problems := readSecretFiles(environ)
 	dropEmpty(environ)
 	var cfg Config

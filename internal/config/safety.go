@@ -28,6 +28,7 @@ func (c Config) missing(parts []Part) []string {
 	require(PartSealing, "DATA_KEY", c.Auth.DataKey)
 	require(PartPayments, "PAYSTACK_SECRET_KEY", c.Paystack.SecretKey)
 	require(PartCluster, "EXTERNAL_DB_PASSWORD", c.Cluster.Password)
+	problems = append(problems, c.Backup.missing(slices.Contains(parts, PartBackups))...)
 	if c.Platform.URL != "" {
 		problems = append(problems, platformURLProblems("DATABASE_URL", c.Platform.URL)...)
 	}
@@ -86,6 +87,9 @@ func (c Config) unsafe(parts []Part) []string {
 	if c.Auth.SecretKey != "" && c.Auth.SecretKey == c.Auth.DataKey {
 		add("DATA_KEY must differ from SECRET_KEY")
 	}
+	if c.Backup.Key != "" && (c.Backup.Key == c.Auth.DataKey || c.Backup.Key == c.Auth.SecretKey) {
+		add("BACKUP_KEY must differ from DATA_KEY and SECRET_KEY")
+	}
 	if needs(PartPayments) {
 		for _, problem := range append(c.unsafeGateway(), c.Seller.unsafe()...) {
 			add("%s", problem)
@@ -97,7 +101,7 @@ func (c Config) unsafe(parts []Part) []string {
 	if c.Auth.CleanupToken != "" && weakKey(c.Auth.CleanupToken) {
 		add("ADMIN_CLEANUP_TOKEN is a sample value or shorter than %d bytes; leave it out to switch the route off", minKeyBytes)
 	}
-	for _, problem := range c.sampleAddresses() {
+	for _, problem := range append(c.sampleAddresses(), c.Backup.unsafe()...) {
 		add("%s", problem)
 	}
 	return problems
