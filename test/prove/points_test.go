@@ -49,6 +49,7 @@ var (
 	engineID   = regexp.MustCompile(`"Id":\s*"([0-9a-f]{64})"`) //nolint:gochecknoglobals // a constant
 	verifier   = regexp.MustCompile(`SCRAM-SHA-256\$[^']*`)     //nolint:gochecknoglobals // a constant
 	hexadecime = regexp.MustCompile(`[0-9a-f]{8,}`)             //nolint:gochecknoglobals // a constant
+	owner      = regexp.MustCompile(`\b(tenant|template)/\d+`)  //nolint:gochecknoglobals // a constant
 )
 
 // What internal/ops runs when a worker takes an operation over, and at each checkpoint, with the places of two arguments.
@@ -146,6 +147,7 @@ func (l *lens) neutral(text string) string {
 	}
 	text = verifier.ReplaceAllString(text, "$$V")
 	text = hexadecime.ReplaceAllString(text, "$$H")
+	text = owner.ReplaceAllString(text, "$1/$$N")
 	return text[:min(len(text), 160)]
 }
 
