@@ -12,16 +12,16 @@ import (
 // object is a piece of Caddy's JSON configuration.
 type object = map[string]any
 
-// config returns what Caddy runs: no admin endpoint, nothing written to disk, no certificates in this version, no secrets at all.
+// config returns what Caddy runs: no admin endpoint, nothing written to disk, no certificates of its own, no secrets at all.
 func (e *Edge) config() (*caddy.Config, error) {
 	document, err := json.Marshal(object{
 		"admin":   object{"disabled": true, "config": object{"persist": false}},
 		"logging": object{"logs": object{"default": e.logging()}},
 		"apps": object{
-			"tls": object{"disable_storage_check": true, "disable_storage_clean": true, "session_tickets": object{"disabled": true}},
+			"tls": e.tlsApp(),
 			"http": object{
 				"grace_period": e.opts.DrainTimeout.String(),
-				"servers":      object{"edge": e.server()},
+				"servers":      e.servers(),
 			},
 		},
 	})
@@ -33,6 +33,14 @@ func (e *Edge) config() (*caddy.Config, error) {
 		return nil, fmt.Errorf("read Caddy's configuration: %w", err)
 	}
 	return config, nil
+}
+
+func (e *Edge) servers() object {
+	servers := object{"edge": e.server()}
+	if e.tls != nil {
+		servers["edge_tls"] = e.tlsServer()
+	}
+	return servers
 }
 
 // logging sends all to our own core. Caddy's writer stays where it was, with a level that nothing has, since moving it is announced.

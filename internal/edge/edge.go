@@ -47,6 +47,7 @@ type Options struct {
 	ResyncInterval time.Duration  // between full reads of the table, default 2 min
 	HealthInterval time.Duration  // between looks at how tenants are doing, of which six make the time that counts; default 10 s
 	Log            *slog.Logger
+	TLS            *TLS // nil: plain HTTP
 
 	// Step returns what is being done for a tenant that can't be reached yet, "" for nothing; nil: the page tells no progress.
 	Step func(context.Context, tenants.ID) (string, error)
@@ -77,6 +78,7 @@ type Edge struct {
 	access      *access
 	registry    *prometheus.Registry
 	origins     cors.Policy
+	tls         *tlsSide // nil: none
 	doors       doors
 	open        openBook
 	listening   atomic.Bool // from the first connection that may come to the last
@@ -114,6 +116,11 @@ func New(opts Options) (*Edge, error) {
 		tenantLimit: newLimiter(), apiLimit: newLimiter(), access: newAccess(opts.AccessLog, opts.Log), registry: prometheus.NewRegistry(),
 		origins: origins, log: opts.Log,
 	}
+	if opts.TLS != nil {
+		if e.tls, err = e.newTLS(*opts.TLS); err != nil {
+			return nil, err
+		}
+	}
 	e.registry.MustRegister((*collector)(e))
 	return e, nil
 }
@@ -142,6 +149,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	var feeders sync.WaitGroup
 	feeders.Go(func() { e.feed(feeding) })
 	feeders.Go(func() { e.keepState(feeding) })
+	feeders.Go(func() { e.keepCertificates(feeding) })
 	feeders.Go(func() { e.watchHealth(feeding) })
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // what finishes while we drain is logged as well
 	feeders.Go(func() { e.access.write(writing) })

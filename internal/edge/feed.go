@@ -13,6 +13,8 @@ import (
 )
 
 const (
+	certificatesChannel = "edge_certificates"
+
 	firstRetry   = 100 * time.Millisecond
 	longestRetry = 5 * time.Second
 	readTimeout  = 10 * time.Second
@@ -50,7 +52,7 @@ func (e *Edge) listen(ctx context.Context) (synced bool, err error) {
 		_ = conn.Conn().Close(context.WithoutCancel(ctx)) // it listens: not for others to use
 		conn.Release()
 	}()
-	if _, err := conn.Exec(ctx, "LISTEN edge_routes"); err != nil {
+	if _, err := conn.Exec(ctx, "LISTEN edge_routes; LISTEN "+certificatesChannel); err != nil {
 		return false, fmt.Errorf("listen for changes of routes: %w", err)
 	}
 	for {
@@ -74,6 +76,8 @@ func (e *Edge) sync(ctx context.Context, conn *pgxpool.Conn) error {
 	}
 	e.table.replace(routes, time.Now())
 	e.table.setConnected(true)
+	e.certificatesChanged()
+	e.domainsChanged()
 	return nil
 }
 
@@ -88,6 +92,10 @@ func (e *Edge) follow(ctx context.Context, conn *pgxpool.Conn) error {
 				return nil
 			}
 			return fmt.Errorf("wait for changes of routes: %w", err)
+		}
+		if n.Channel == certificatesChannel {
+			e.certificatesChanged()
+			continue
 		}
 		if err := e.apply(ctx, conn, n.Payload); err != nil {
 			return err
@@ -109,6 +117,9 @@ func (e *Edge) apply(ctx context.Context, conn *pgxpool.Conn, payload string) er
 		return err
 	case found:
 		e.table.set(route)
+		if len(route.Domains) > 0 {
+			e.domainsChanged()
+		}
 	default:
 		e.table.drop(tenants.ID(id))
 	}

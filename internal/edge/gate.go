@@ -57,7 +57,13 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	w.Header().Del("Server")
 	g.edge.releaseConnection(w.Header(), r)
 	client, https := takeAddress(r)
-	v := g.judge(r, client)
+	if g.answersChallenge(w, r, client, began) {
+		return nil
+	}
+	v, moved := g.movesToHTTPS(r, https)
+	if !moved {
+		v = g.judge(r, client)
+	}
 	out := &watchedWriter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, https: https, embeddable: v.class.embeddable,
 	}
@@ -249,6 +255,9 @@ func (g *gate) answer(w http.ResponseWriter, r *http.Request, v verdict, id page
 	call := pageCall{id: id, retry: v.wait, json: v.isAPI || v.class.remote || wantsJSON(r)}
 	if id == pageProvisioning {
 		call.progress = g.edge.progress.of(r.Context(), v.route.TenantID)
+	}
+	if id == pageMoved {
+		w.Header().Set("Location", g.httpsURL(r))
 	}
 	g.edge.pages.write(w, r, call)
 }

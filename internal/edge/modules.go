@@ -25,6 +25,10 @@ func init() { //nolint:gochecknoinits // Caddy's module registration
 	caddy.RegisterModule(new(upstreams))
 	caddy.RegisterModule(new(logCore))
 	caddy.RegisterModule(new(listeners))
+	caddy.RegisterModule(new(shower))
+	caddy.RegisterModule(new(neverOnDemand))
+	caddy.RegisterModule(new(silentIssuer))
+	caddy.RegisterModule(new(challengeStorage))
 }
 
 // instance returns the running edge that a module belongs to.

@@ -14,6 +14,7 @@ type pageID string
 
 const (
 	pageStarting     pageID = "starting"
+	pageMoved        pageID = "moved"
 	pageUnknown      pageID = "unknown"
 	pageMisdirected  pageID = "misdirected"
 	pageNotFound     pageID = "not_found"
@@ -48,6 +49,7 @@ type page struct {
 
 var texts = map[pageID]page{ //nolint:gochecknoglobals // a constant table
 	pageStarting: {Status: 503, Title: "One moment", Text: "This server has just been started and isn't ready yet.", Retry: 2, Refresh: 2},
+	pageMoved:    {Status: 308, Title: "Please use https", Text: "This address is served over an encrypted connection only."},
 	pageUnknown:  {Status: 404, Title: "Nothing here", Text: "There is no Odoo at this address. Check the spelling of its name."},
 	pageMisdirected: {
 		Status: 421, Title: "Not our address", Text: "This server isn't responsible for the address that you asked for.",
