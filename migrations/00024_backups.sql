@@ -14,7 +14,6 @@ CREATE TABLE backups (
     filestore_bytes  bigint NOT NULL DEFAULT 0 CHECK (filestore_bytes >= 0),
     filestore_files  bigint NOT NULL DEFAULT 0 CHECK (filestore_files >= 0),
     manifest         jsonb,                            -- of one that was stored; archive.Manifest
-    manifest_sha256  text CHECK (manifest_sha256 ~ '^[0-9a-f]{64}$'),
     kept             boolean NOT NULL DEFAULT false,   -- never pruned, until somebody lets go
     weekly           boolean NOT NULL DEFAULT false,   -- marks of a daily
     monthly          boolean NOT NULL DEFAULT false,

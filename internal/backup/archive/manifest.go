@@ -35,7 +35,6 @@ type Manifest struct {
 	Tenant    string    `json:"tenant"`
 	Domain    string    `json:"domain"`
 	PlanID    string    `json:"plan"`
-	Image     string    `json:"image"` // content id of the Odoo image
 	Database  Database  `json:"database"`
 	Dump      Part      `json:"dump"`
 	Filestore *Files    `json:"filestore,omitempty"` // nil: the database alone

@@ -24,6 +24,7 @@ const windowBytes = 4 << 20
 
 // Part is what one stream of a backup was when it was written.
 type Part struct {
+	Object       string `json:"object,omitempty"` // its name below the backup's prefix
 	Bytes        int64  `json:"bytes"`
 	SHA256       string `json:"sha256"`
 	StoredBytes  int64  `json:"stored_bytes"` // compressed and encrypted, as the store has it
@@ -144,7 +145,11 @@ func (r *Reader) Read(p []byte) (int, error) {
 func (r *Reader) Close() { r.zstd.Close() }
 
 func (r *Reader) found() Part {
-	return Part{Bytes: r.plain.n, SHA256: r.plain.sum(), StoredBytes: r.stored.n, StoredSHA256: r.stored.sum()}
+	found := Part{Bytes: r.plain.n, SHA256: r.plain.sum(), StoredBytes: r.stored.n, StoredSHA256: r.stored.sum()}
+	if r.want != nil {
+		found.Object = r.want.Object
+	}
+	return found
 }
 
 // blame tells trouble with the store from what the store gave back wrong.

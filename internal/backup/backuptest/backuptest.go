@@ -34,14 +34,20 @@ type Odoo struct {
 	super    *url.URL
 }
 
-// NewOdoo makes one called name, which goes with the test.
+// NewOdoo makes one called name, which goes with the test. Its password is one that has to be quoted wherever it is used.
 func NewOdoo(t *testing.T, name string) *Odoo {
+	t.Helper()
+	return NewOdooOf(t, name, `p:w\d `+secrets.RandomPassword(16))
+}
+
+// NewOdooOf makes one with a password that is known elsewhere.
+func NewOdooOf(t *testing.T, name string, password secrets.Secret) *Odoo {
 	t.Helper()
 	super, err := url.Parse(pgtest.ServerURL(t))
 	require.NoError(t, err)
 	port, err := strconv.Atoi(super.Port())
 	require.NoError(t, err)
-	o := &Odoo{Name: name, Password: "p:w\\d " + secrets.RandomPassword(16), host: super.Hostname(), port: port, super: super}
+	o := &Odoo{Name: name, Password: password, host: super.Hostname(), port: port, super: super}
 	conn := o.connect(t, "")
 	defer func() { require.NoError(t, conn.Close(t.Context())) }()
 	o.Major, _, _ = strings.Cut(conn.PgConn().ParameterStatus("server_version"), ".")

@@ -1,0 +1,343 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/alerts"
+	"controlplane/internal/backup/archive"
+	"controlplane/internal/errs"
+	"controlplane/internal/ops"
+	"controlplane/internal/tenants"
+)
+
+const (
+	copyTimeout = 6 * time.Hour
+	readTimeout = 6 * time.Hour
+	slotWait    = 2 * time.Second
+	// tries is for what a repetition might cure, patience for what ends by itself: about five minutes.
+	tries    = 3
+	patience = 9
+	// lateFiles bounds the files that are fetched one by one, since they came while the others were copied.
+	lateFiles = 20_000
+
+	alertFailed = "backup.failed"
+	alertBroken = "backup.broken"
+)
+
+// ErrFilesMissing fails a backup whose database speaks of files that aren't there.
+var ErrFilesMissing = errs.New(errs.Conflict, "attachments_missing", "Files that the client's database speaks of are missing; our staff have been told.")
+
+// ErrTenantGone ends a backup whose tenant is deleted meanwhile.
+var ErrTenantGone = errs.New(errs.Conflict, "client_deleted", "The client is deleted.")
+
+// TakeWorkflow makes a backup: its parts are copied, the manifest is stored as the last, and only when all of it was read back it counts. What
+// fails for good leaves nothing but its row.
+func (w *Worker) TakeWorkflow() ops.Workflow {
+	return ops.Workflow{
+		Kind: TakeKind,
+		Steps: []ops.Step{
+			{Name: "copy", Timeout: copyTimeout, Do: w.taking(w.copyParts), Undo: w.giveUp},
+			{Name: "seal", Timeout: 10 * time.Minute, Do: w.taking(w.seal)},
+			{Name: "read back", Timeout: readTimeout, Do: w.taking(w.readBack), Tx: w.taken},
+		},
+	}
+}
+
+// taking wraps a step: its errors are noted for the owner, and end the backup when no repetition is likely to help.
+func (w *Worker) taking(do func(ctx context.Context, r *ops.Run, b Backup, t tenants.Tenant) error) func(ctx context.Context, r *ops.Run) error {
+	return func(ctx context.Context, r *ops.Run) error {
+		b, err := w.of(ctx, r)
+		if err != nil {
+			return err
+		}
+		if b.State != Queued && b.State != Running {
+			return ops.Permanent(ErrInUse.WithCause(fmt.Errorf("backup %s is %s", b.ID, b.State)))
+		}
+		if !w.slots.TryAcquire(1) {
+			return ops.Snooze(slotWait)
+		}
+		defer w.slots.Release(1)
+		t, err := w.tenants.ByID(ctx, b.TenantID)
+		if err == nil && !worthKeeping(t, b.Kind) {
+			err = ErrTenantGone.WithCause(fmt.Errorf("tenant %s is %s", t.ID, t.State))
+		}
+		if err == nil {
+			err = do(ctx, r, b, t)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		return w.judge(ctx, r, b, fmt.Errorf("back up tenant %s: %w", b.TenantID, err))
+	}
+}
+
+// judge says what becomes of a backup after an error.
+func (w *Worker) judge(ctx context.Context, r *ops.Run, b Backup, err error) error {
+	if noteErr := setError(ctx, w.pool, b.ID, safeText(err)); noteErr != nil {
+		return errors.Join(err, noteErr)
+	}
+	limit := tries
+	var known *errs.Error
+	switch {
+	case errors.Is(err, ErrTenantGone), errors.Is(err, ErrNotOdoo), errors.Is(err, ErrToolVersion):
+		limit = 0
+	case errors.As(err, &known) && known.Kind == errs.Unavailable:
+		limit = patience
+	}
+	if r.Attempt >= limit {
+		return ops.Unwind(err)
+	}
+	return err
+}
+
+// copyParts stores the parts under names of this attempt's own, so that one that was taken for dead, and isn't, can't spoil them.
+func (w *Worker) copyParts(ctx context.Context, r *ops.Run, b Backup, t tenants.Tenant) error {
+	if err := setStarted(ctx, w.pool, b.ID, w.now()); err != nil {
+		return err
+	}
+	access, err := w.access(ctx, b, t)
+	if err != nil {
+		return err
+	}
+	disk, err := w.tenants.Disk(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	c := &copying{Worker: w, run: r, backup: b, tenant: t, access: access, disk: disk, m: archive.Manifest{
+		Format: archive.Format, Prefix: b.KeyPrefix, Kind: string(b.Kind),
+		TenantID: int64(t.ID), Tenant: t.Name, Domain: t.Domain, PlanID: t.PlanID,
+	}}
+	if b.Kind.Full() {
+		err = c.copyAll(ctx)
+	} else {
+		err = c.copyDatabase(ctx, func(context.Context, Snapshot) error { return nil })
+	}
+	if err != nil {
+		return err
+	}
+	return r.Set("manifest", c.m)
+}
+
+// copying is one attempt at the parts of a backup.
+type copying struct {
+	*Worker
+	run    *ops.Run
+	backup Backup
+	tenant tenants.Tenant
+	access Access
+	disk   tenants.Disk
+	m      archive.Manifest
+}
+
+func attemptKey(prefix, object string) string {
+	var salt [4]byte
+	_, _ = rand.Read(salt[:]) // never fails
+	return prefix + hex.EncodeToString(salt[:]) + "." + object
+}
+
+// copyAll copies the files that there are, then the database, then the files that came meanwhile: Odoo writes a file before it commits the
+// attachment, and removes none but those that nothing has needed for long. Whether that was enough is checked, not hoped for.
+func (c *copying) copyAll(ctx context.Context) error {
+	mount := helperName(c.backup, "files")
+	volume, dir := c.opts.Filestore(c.tenant)
+	if err := c.volumes.MountVolume(ctx, mount, volume, c.access.TenantID.String(), c.opts.Image, true); err != nil {
+		return fmt.Errorf("mount the filestore: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if err := c.volumes.RemoveContainer(ctx, mount); err != nil {
+			c.log.Warn("a backup's container stays behind", "container", mount, "error", err)
+		}
+	}()
+	key := attemptKey(c.backup.KeyPrefix, archive.FilestoreObject)
+	return c.upload(ctx, key, c.disk.FilestoreBytes, func(ctx context.Context, out io.Writer) error {
+		files, err := c.keys.NewFilesWriter(out)
+		if err != nil {
+			return err
+		}
+		defer files.Discard()
+		tree := tree{volumes: c.volumes, mount: mount, root: dir}
+		if err := tree.add(ctx, files, ""); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		c.run.Note(ctx, "The files are copied; the database is next")
+		if err := c.copyDatabase(ctx, func(ctx context.Context, s Snapshot) error { return addLate(ctx, s, files, tree) }); err != nil {
+			return err
+		}
+		done, err := files.Close()
+		if err != nil {
+			return err
+		}
+		done.Object = strings.TrimPrefix(key, c.backup.KeyPrefix)
+		c.m.Filestore = &done
+		return nil
+	})
+}
+
+// copyDatabase dumps a snapshot, and has check look at the same one.
+func (c *copying) copyDatabase(ctx context.Context, check func(ctx context.Context, s Snapshot) error) error {
+	snapshot, err := c.database.Snapshot(ctx, c.access)
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close(ctx)
+	if c.m.Database, c.m.TakenAt, err = snapshot.Describe(ctx); err != nil {
+		return err
+	}
+	key := attemptKey(c.backup.KeyPrefix, archive.DatabaseObject)
+	err = c.upload(ctx, key, c.disk.DatabaseBytes, func(ctx context.Context, out io.Writer) error {
+		part, err := c.keys.NewWriter(out)
+		if err != nil {
+			return err
+		}
+		if err := snapshot.Dump(ctx, part); err != nil {
+			part.Discard()
+			return err
+		}
+		c.m.Dump, err = part.Close()
+		c.m.Dump.Object = strings.TrimPrefix(key, c.backup.KeyPrefix)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.run.Note(ctx, "The database is copied")
+	return check(ctx, snapshot)
+}
+
+// tree is a tenant's filestore.
+type tree struct {
+	volumes Volumes
+	mount   string
+	root    string
+}
+
+// add adds a directory or file below the filestore to the copy. Errors: fs.ErrNotExist.
+func (t tree) add(ctx context.Context, files *archive.FilesWriter, name string) error {
+	source, err := t.volumes.ReadTree(ctx, t.mount, strings.TrimSuffix(t.root+"/"+name, "/"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = source.Close() }()
+	return files.Add(source, name)
+}
+
+// addLate adds what the snapshot needs and the copy lacks. A file that isn't what its name says was being written when it was copied, or is
+// damaged where it lies: it is copied once more, and then as it is.
+func addLate(ctx context.Context, s Snapshot, files *archive.FilesWriter, from tree) error {
+	late := map[string]bool{}
+	err := s.EachFile(ctx, func(name string) error {
+		if !files.Has(name) {
+			late[name] = true
+		}
+		if len(late) > lateFiles {
+			return ErrFilesMissing.WithCause(fmt.Errorf("more than %d files of the snapshot aren't in the copy", lateFiles))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for name := range late {
+		if !archive.ValidFileName(name) {
+			return ErrFilesMissing.WithCause(fmt.Errorf("the snapshot needs a file %q, which isn't one of Odoo's", name))
+		}
+		if err := from.add(ctx, files, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if !files.Has(name) && !files.Altered(name) {
+			return ErrFilesMissing.WithCause(fmt.Errorf("the snapshot needs the file %s, which isn't there", name))
+		}
+	}
+	return nil
+}
+
+// seal stores the manifest, and removes what other attempts left.
+func (w *Worker) seal(ctx context.Context, r *ops.Run, b Backup, _ tenants.Tenant) error {
+	var m archive.Manifest
+	if _, err := r.Get("manifest", &m); err != nil {
+		return err
+	}
+	var stored bytes.Buffer
+	part, err := w.keys.WriteManifest(&stored, m)
+	if err != nil {
+		return err
+	}
+	key := b.KeyPrefix + archive.ManifestObject
+	if err := w.store.Put(ctx, key, &stored, part.StoredBytes); err != nil {
+		return err
+	}
+	keep := map[string]bool{key: true, b.KeyPrefix + m.Dump.Object: true}
+	if m.Filestore != nil {
+		keep[b.KeyPrefix+m.Filestore.Object] = true
+	}
+	return w.removeObjects(ctx, b, keep)
+}
+
+// readBack is what makes a copy a backup.
+func (w *Worker) readBack(ctx context.Context, r *ops.Run, b Backup, _ tenants.Tenant) error {
+	var written archive.Manifest
+	if _, err := r.Get("manifest", &written); err != nil {
+		return err
+	}
+	return w.prove(ctx, b, written)
+}
+
+func (w *Worker) taken(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+	var in input
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	var m archive.Manifest
+	if _, err := r.Get("manifest", &m); err != nil {
+		return err
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode the manifest: %w", err)
+	}
+	b, err := setDone(ctx, tx, in.BackupID, m, text, w.now())
+	if err != nil {
+		return err
+	}
+	return alerts.Resolve(ctx, tx, alertFailed, b.TenantID.Subject())
+}
+
+// giveUp says that the backup failed before it tidies up: a store that is out of reach must not keep the next from being taken. What it can't
+// remove now goes with the row.
+func (w *Worker) giveUp(ctx context.Context, r *ops.Run) error {
+	b, err := w.of(ctx, r)
+	if err != nil {
+		return err
+	}
+	if b.State == Queued || b.State == Running {
+		if b, err = setFailed(ctx, w.pool, b.ID, w.now()); err != nil {
+			return err
+		}
+		if b.Error != ErrTenantGone.Message {
+			err = alerts.Raise(ctx, w.pool, alerts.Alert{
+				Kind: alertFailed, Subject: b.TenantID.Subject(), Message: fmt.Sprintf("The %s backup %s of %s failed: %s", b.Kind, b.ID, b.TenantName, b.Error),
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.removeObjects(ctx, b, nil); err != nil {
+		w.log.Warn("the objects of a failed backup stay behind for now", "backup", b.ID, "error", err)
+	}
+	return nil
+}

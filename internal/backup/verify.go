@@ -1,0 +1,139 @@
+package backup
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha1" //nolint:gosec // it is how Odoo names its files
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"reflect"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/alerts"
+	"controlplane/internal/backup/archive"
+	"controlplane/internal/ops"
+)
+
+// VerifyWorkflow looks at all of a backup again. That it is damaged is an answer, not a failure: it is on the backup, and an alert.
+func (w *Worker) VerifyWorkflow() ops.Workflow {
+	return ops.Workflow{Kind: VerifyKind, Steps: []ops.Step{{Name: "read back", Timeout: readTimeout, Do: w.look, Tx: w.looked}}}
+}
+
+func (w *Worker) look(ctx context.Context, r *ops.Run) error {
+	b, err := w.of(ctx, r)
+	if err != nil {
+		return err
+	}
+	if b.State != Done {
+		return ops.Permanent(ErrNotGood.WithCause(fmt.Errorf("backup %s is %s", b.ID, b.State)))
+	}
+	text, err := manifestOf(ctx, w.pool, b.ID)
+	if err != nil {
+		return err
+	}
+	written, err := decodeManifest(text)
+	if err != nil {
+		return err
+	}
+	err = w.prove(ctx, b, written)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrWrongKey), errors.Is(err, archive.ErrNewer), errors.Is(err, ErrObjectMissing):
+		w.log.Error("a backup is damaged", "backup", b.ID, "error", err)
+		return r.Set("found", safeText(err))
+	}
+	return ops.Outage(fmt.Errorf("verify backup %s: %w", b.ID, err))
+}
+
+func (w *Worker) looked(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+	var in input
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	var found string
+	if _, err := r.Get("found", &found); err != nil {
+		return err
+	}
+	b, err := setVerified(ctx, tx, in.BackupID, found, w.now())
+	if err != nil {
+		return err
+	}
+	if found == "" {
+		return alerts.Resolve(ctx, tx, alertBroken, b.ID.Subject())
+	}
+	return alerts.Raise(ctx, tx, alerts.Alert{
+		Kind: alertBroken, Subject: b.ID.Subject(),
+		Message: fmt.Sprintf("The %s backup %s of %s can't be used any more: %s", b.Kind, b.ID, b.TenantName, found),
+	})
+}
+
+// prove reads all of a backup back from the store and compares it with what was written. Errors: archive.ErrDamaged, archive.ErrWrongKey,
+// ErrObjectMissing, and the store's.
+func (w *Worker) prove(ctx context.Context, b Backup, written archive.Manifest) error {
+	stored, err := w.readManifest(ctx, b.KeyPrefix)
+	if err != nil {
+		return err
+	}
+	if !sameManifest(stored, written) {
+		return archive.ErrDamaged.WithCause(errors.New("the stored manifest is another one"))
+	}
+	err = w.read(ctx, b.KeyPrefix+stored.Dump.Object, stored.Dump, func(content io.Reader) error {
+		_, err := io.Copy(io.Discard, content)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read the dump back: %w", err)
+	}
+	if stored.Filestore == nil {
+		return nil
+	}
+	err = w.read(ctx, b.KeyPrefix+stored.Filestore.Object, stored.Filestore.Part, func(content io.Reader) error {
+		return checkFiles(content, *stored.Filestore)
+	})
+	if err != nil {
+		return fmt.Errorf("read the filestore back: %w", err)
+	}
+	return nil
+}
+
+func (w *Worker) readManifest(ctx context.Context, prefix string) (archive.Manifest, error) {
+	in, err := w.store.Get(ctx, prefix+archive.ManifestObject)
+	if err != nil {
+		return archive.Manifest{}, err
+	}
+	defer func() { _ = in.Close() }()
+	return w.keys.ReadManifest(in, prefix)
+}
+
+// sameManifest compares moments, not the zones that they are told in.
+func sameManifest(a, b archive.Manifest) bool {
+	if !a.TakenAt.Equal(b.TakenAt) {
+		return false
+	}
+	a.TakenAt = b.TakenAt
+	return reflect.DeepEqual(a, b)
+}
+
+// checkFiles counts the files that are what their names say.
+func checkFiles(content io.Reader, want archive.Files) error {
+	var count int64
+	err := archive.EachFile(content, func(header *tar.Header, file io.Reader) error {
+		sum := sha1.New() //nolint:gosec // see the import
+		if _, err := io.Copy(sum, file); err != nil {
+			return err
+		}
+		if hex.EncodeToString(sum.Sum(nil)) == path.Base(header.Name) {
+			count++
+		}
+		return nil
+	})
+	if err == nil && count != want.Count {
+		err = archive.ErrDamaged.WithCause(fmt.Errorf("%d files are what their names say, not %d", count, want.Count))
+	}
+	return err
+}
