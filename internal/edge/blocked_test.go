@@ -26,7 +26,8 @@ func TestEdge_BlocksTheDatabaseManager(t *testing.T) {
 		"/web/%2e%2e/web/database/drop", "/fr/web/database/manager", "/fr_FR/web/database/manager", "/web/database/../database/manager",
 		"/web/database/../login", "/web/database/%2e%2e/login", "/web/%20database/manager", "/web/database%20/manager",
 		"/xmlrpc/db", "/xmlrpc/2/db", "/xmlrpc/2/db/", "/XMLRPC/2/DB", "/xmlrpc//2//db", "/xmlrpc/2/%64b", "/xmlrpc/2/object/../db", "/xmlrpc/1/db",
-		"/en/xmlrpc/2/db",
+		"/en/xmlrpc/2/db", "/web./database/manager", "/web/database./manager", "/web/database%2e/manager", "/web/database%20./manager", "/web/.../database",
+		"http://acme.example.test/web/database/manager", "http://acme.example.test//web/x/../database",
 	} {
 		for _, method := range []string{"GET", "POST"} {
 			answer := b.raw(method + " " + path + " HTTP/1.1\r\nHost: acme.example.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

@@ -46,6 +46,10 @@ func takeAddress(r *http.Request) (address netip.Addr, https bool) {
 			delete(r.Header, name)
 		}
 	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		delete(r.Header, "Upgrade") // to HTTP/2 without TLS, say: what follows would pass the gate unseen
+	}
+	r.Trailer = nil // headers that come after the body, when they can't be looked at any more
 	caddyhttp.SetVar(ctx, varClient, client)
 	caddyhttp.SetVar(ctx, varProto, proto)
 	address, _ = netip.ParseAddr(client) // zero: unknown

@@ -146,5 +146,10 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// broken reports whether what the client sent was no body at all, such as chunks that aren't.
+func (b *watchedBody) broken() bool {
+	return b != nil && b.err != nil && !errors.Is(b.err, io.EOF) && !errors.Is(b.err, http.ErrBodyReadAfterClose)
+}
+
 // tooSlow reports whether reading the body failed because too little came in time.
 func (b *watchedBody) tooSlow() bool { return b != nil && errors.Is(b.err, os.ErrDeadlineExceeded) }

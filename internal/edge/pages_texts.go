@@ -150,7 +150,7 @@ func pageOfProxyError(err error, body *watchedBody) pageID {
 		return pageTooLarge
 	case errors.Is(err, errDatabaseService), errors.Is(err, errOddEncoding):
 		return pageOfBodyError(err, body)
-	case errors.As(err, &handler) && handler.StatusCode < http.StatusInternalServerError:
+	case body.broken(), errors.As(err, &handler) && handler.StatusCode < http.StatusInternalServerError:
 		return pageBadRequest
 	}
 	return pageNotAnswering

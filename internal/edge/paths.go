@@ -100,12 +100,15 @@ func decode(text string) (string, bool) {
 	return "", false
 }
 
-// split returns the segments in lower case, without parameters and empty ones.
+// split returns the segments in lower case, without parameters, dots at their ends and empty ones.
 func split(text string) []string {
 	var segments []string
 	for segment := range strings.SplitSeq(strings.ReplaceAll(strings.ToLower(text), `\`, "/"), "/") {
 		segment, _, _ = strings.Cut(segment, ";")
-		if segment = strings.TrimSpace(segment); segment != "" && segment != "." {
+		if segment = strings.TrimSpace(segment); segment != ".." {
+			segment = strings.TrimRight(segment, ". ")
+		}
+		if segment != "" {
 			segments = append(segments, segment)
 		}
 	}
