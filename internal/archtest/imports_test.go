@@ -59,6 +59,8 @@ func table() []layer {
 		{"backup/archive", l0, append([]string{"github.com/jackc/pgx"}, webSDKs...), "the format doesn't know where it is kept"},
 		{"backup/store", append([]string{"backup"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"backup/pgtools", append([]string{"backup", "backup/archive"}, l0...), []string{"github.com/moby/"}, "adapters don't import each other"},
+		{"domains", append([]string{"certs"}, l4...), webSDKs, "the DNS is behind an interface declared here"},
+		{"domains/resolver", append([]string{"domains"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"billing/paystack", append([]string{"billing"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
 		{"billing/paystack/simulator", l0, []string{"github.com/jackc/pgx"}, "it stands for a foreign service"},
 		{"provision/docker", append([]string{"provision", "provision/netguard"}, l0...), []string{"github.com/jackc/pgx"}, "an adapter runs no SQL on our tables"},
@@ -67,7 +69,7 @@ func table() []layer {
 		{"edge", []string{"errs", "secrets", "cors", "postgres", "tenants", "accounts", "certs", "acme"}, []string{"github.com/moby/"}, "it keeps serving when all else is down"},
 		{"inspect", []string{"errs", "secrets", "accounts", "tenants"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "it carries questions to a worker; the worker's provision answers"},
 		{"cleanup", []string{"errs", "postgres", "ops", "accounts", "audit", "tenants", "alerts"}, webSDKs, "sweeps only enqueue; what they call is wired in cmd"},
-		{"api", []string{"errs", "secrets", "cors", "postgres", "ops", "accounts", "audit", "tenants", "billing", "invoicing", "backup", "ratelimit", "idempotency", "capacity", "alerts", "feed"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
+		{"api", []string{"errs", "secrets", "cors", "postgres", "ops", "accounts", "audit", "tenants", "billing", "invoicing", "domains", "backup", "ratelimit", "idempotency", "capacity", "alerts", "feed"}, []string{"github.com/moby/", "github.com/jackc/pgx"}, "handlers decode, call a service and encode"},
 		{"config", l0, nil, "only cmd imports it"},
 	}
 }
