@@ -17,6 +17,7 @@ import (
 	"controlplane/internal/accounts"
 	"controlplane/internal/alerts"
 	"controlplane/internal/audit"
+	"controlplane/internal/backup"
 	"controlplane/internal/billing"
 	"controlplane/internal/cors"
 	"controlplane/internal/feed"
@@ -59,8 +60,10 @@ type Deps struct {
 	Passwords   PasswordResetter
 	Schedules   Schedules
 	Cleaner     Cleaner
-	Inspector   Inspector // nil: no worker can be reached, and what needs one answers 503
-	Metrics     Metrics   // nil: likewise
+	Backups     *backup.Desk    // nil: there are none, and what is about them answers 503
+	BackupPlans *backup.Planner // nil: likewise
+	Inspector   Inspector       // nil: no worker can be reached, and what needs one answers 503
+	Metrics     Metrics         // nil: likewise
 	Checks      []Check
 	Log         *slog.Logger
 }
@@ -89,6 +92,7 @@ type Rates struct {
 	Cleanup    int // per address, also with the right token; default 10
 	Tickets    int // for event streams, per account; default 60
 	Invoice    int // PDFs, per account; default 60
+	Backup     int // to be taken or read back, per account; default 10
 }
 
 // Options are the settings. Zero values mean the defaults.
@@ -131,6 +135,7 @@ func (o Options) withDefaults() Options {
 	r.Initialize, r.Confirm = cmp.Or(r.Initialize, 10), cmp.Or(r.Confirm, 30)
 	r.Profile, r.Reset, r.Progress = cmp.Or(r.Profile, 20), cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
 	r.Ready, r.Cleanup, r.Tickets, r.Invoice = cmp.Or(r.Ready, 600), cmp.Or(r.Cleanup, 10), cmp.Or(r.Tickets, 60), cmp.Or(r.Invoice, 60)
+	r.Backup = cmp.Or(r.Backup, 10)
 	return o
 }
 
@@ -190,6 +195,7 @@ func (s *server) router() chi.Router {
 	s.clientRoutes(r)
 	s.paymentRoutes(r)
 	s.invoiceRoutes(r)
+	s.backupRoutes(r)
 	s.operationRoutes(r)
 	s.eventRoutes(r)
 	s.adminRoutes(r)

@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"controlplane/internal/backup"
 	"controlplane/internal/ops"
 	"controlplane/internal/tenants"
 )
@@ -24,7 +25,7 @@ type clientAnswer struct {
 	DBCPULimit          float64       `json:"db_cpu_limit"`
 	RedisEnabled        bool          `json:"redis_enabled"` // always false: there is none
 	DiskUsageMB         int           `json:"disk_usage_mb"`
-	LastBackup          *wireTime     `json:"last_backup"` // null until there are backups
+	LastBackup          *wireTime     `json:"last_backup"` // when the newest good one was complete
 	CreatedAt           wireTime      `json:"created_at"`
 	ActivatedAt         *wireTime     `json:"activated_at"`
 	CustomDomains       []string      `json:"custom_domains"` // empty until there are own domains
@@ -49,6 +50,8 @@ type clientDetail struct {
 	BackupRetentionDaily   int             `json:"backup_retention_daily"`
 	BackupRetentionWeekly  int             `json:"backup_retention_weekly"`
 	BackupRetentionMonthly int             `json:"backup_retention_monthly"`
+	NextBackup             *wireTime       `json:"next_backup"`      // null: not before something changes
+	BackupProvenAt         *wireTime       `json:"backup_proven_at"` // when a backup was restored last, and Odoo answered on it
 	SuspendedAt            *wireTime       `json:"suspended_at"`
 	SuspendedBy            *string         `json:"suspended_by"`
 	SuspendReason          *string         `json:"suspend_reason"`
@@ -96,13 +99,10 @@ type statsAnswer struct {
 	AvgMemoryPercent float64 `json:"avg_memory_usage_percent"` // always 0: memory isn't sampled per client
 }
 
-// The retention that backups will have; the columns come with them.
-const retentionDaily, retentionWeekly, retentionMonthly = 7, 4, 3
-
 // odooPort is inside the container.
 const odooPort = 8069
 
-func (s *server) newClientAnswer(t tenants.Tenant, plan tenants.Plan) clientAnswer {
+func (s *server) newClientAnswer(t tenants.Tenant, plan tenants.Plan, backups backup.Outlook) clientAnswer {
 	return clientAnswer{
 		ID: t.ID, Name: t.Name, Domain: t.Domain, URL: s.opts.TenantURL(t.Domain), Email: t.Email, Plan: t.PlanID, DBName: t.DBName,
 		OdooPort: odooPort, Status: t.State,
@@ -110,7 +110,7 @@ func (s *server) newClientAnswer(t tenants.Tenant, plan tenants.Plan) clientAnsw
 		DBCPULimit: cores(plan.DBCPUMilli), DiskUsageMB: t.DiskUsageMB,
 		CreatedAt: wireTime(t.CreatedAt), ActivatedAt: wireTimePtr(t.ActivatedAt), CustomDomains: []string{},
 		PaymentDeadline: deadlineOf(t), PaymentReference: orNull(t.PaymentReference), PaymentStatus: t.PaymentStatus,
-		DeletionScheduledAt: wireTimePtr(t.DeletionScheduledAt),
+		DeletionScheduledAt: wireTimePtr(t.DeletionScheduledAt), LastBackup: wireTimePtr(backups.Last),
 	}
 }
 
@@ -122,10 +122,11 @@ func deadlineOf(t tenants.Tenant) *wireTime {
 	return wireTimePtr(&t.PaymentDeadline)
 }
 
-func (s *server) newClientDetail(t tenants.Tenant, plan tenants.Plan, admin bool) clientDetail {
+func (s *server) newClientDetail(t tenants.Tenant, plan tenants.Plan, backups backup.Outlook, admin bool) clientDetail {
 	d := clientDetail{
-		clientAnswer: s.newClientAnswer(t, plan), DBUser: t.DBName,
-		BackupRetentionDaily: retentionDaily, BackupRetentionWeekly: retentionWeekly, BackupRetentionMonthly: retentionMonthly,
+		clientAnswer: s.newClientAnswer(t, plan, backups), DBUser: t.DBName,
+		BackupRetentionDaily: plan.BackupsDaily, BackupRetentionWeekly: plan.BackupsWeekly, BackupRetentionMonthly: plan.BackupsMonthly,
+		NextBackup: wireTimePtr(backups.Next), BackupProvenAt: wireTimePtr(backups.Proven),
 		SuspendedAt: wireTimePtr(t.SuspendedAt), SuspendedBy: orNull(string(t.SuspendedBy)), SuspendReason: orNull(t.SuspendReason), UpdatedAt: wireTime(t.UpdatedAt), Failure: orNull(t.Failure),
 	}
 	if admin {

@@ -16,11 +16,6 @@ func notYet(what string) error {
 	return errs.Newf(errs.NotImplemented, "not_implemented", "%s aren't available yet; they come with a later release.", what)
 }
 
-// later answers 501 to whoever may use the route.
-func (s *server) later(what string) userHandler {
-	return func(http.ResponseWriter, *http.Request, accounts.Principal) error { return notYet(what) }
-}
-
 // laterClient answers 404 first for a client that isn't the caller's.
 func (s *server) laterClient(what string) userHandler {
 	return func(_ http.ResponseWriter, r *http.Request, p accounts.Principal) error {
@@ -35,6 +30,4 @@ func (s *server) laterRoutes(r chi.Router) {
 	r.Get(oneClient+"/domains", s.user(s.laterClient("Own domains")))
 	r.Post(oneClient+"/domains", s.user(s.laterClient("Own domains")))
 	r.Delete(oneClient+"/domains/{domain}", s.user(s.laterClient("Own domains")))
-	r.Post(oneClient+"/backup", s.user(s.laterClient("Backups")))
-	r.Get("/api/backups", s.user(s.later("Backups")))
 }

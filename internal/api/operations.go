@@ -10,6 +10,7 @@ import (
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/audit"
+	"controlplane/internal/backup"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/tenants"
@@ -159,6 +160,14 @@ func (s *server) operation(r *http.Request, p accounts.Principal) (ops.Operation
 	op, err := s.deps.Ops.Get(r.Context(), id)
 	if err != nil || p.Admin {
 		return op, err
+	}
+	if id, ok := backup.OfSubject(op.Subject); ok && s.deps.Backups != nil {
+		if err := s.deps.Backups.MaySee(r.Context(), p, id); errors.Is(err, backup.ErrNotFound) {
+			return ops.Operation{}, ops.ErrNotFound
+		} else if err != nil {
+			return ops.Operation{}, err
+		}
+		return op, nil
 	}
 	tenant, ok := tenants.OfSubject(op.Subject)
 	if !ok {

@@ -25,6 +25,7 @@ import (
 	"controlplane/internal/alerts"
 	"controlplane/internal/api"
 	"controlplane/internal/audit"
+	"controlplane/internal/backup"
 	"controlplane/internal/billing"
 	"controlplane/internal/feed"
 	"controlplane/internal/idempotency"
@@ -98,18 +99,24 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 	b.worker = newWorker(b.tenants)
 	b.worker.register(b.ops)
 
+	kept, err := backup.New(backup.Deps{Pool: pool, Ops: b.ops, Tenants: b.tenants}, backup.Options{Prefix: "clients/"})
+	require.NoError(t, err)
+	desk, err := backup.NewDesk(backup.DeskDeps{Pool: pool, Backups: kept, Tenants: b.tenants, Audit: trail}, backup.DeskOptions{})
+	require.NoError(t, err)
+	planner, err := backup.NewPlanner(backup.PlannerDeps{Pool: pool, Backups: kept, Log: log}, backup.PlannerOptions{})
+	require.NoError(t, err)
 	many := 1_000_000
 	deps := api.Deps{
 		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Invoices: papers, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool), Idempotency: idempotency.New(pool, idempotency.Options{}),
 		Passwords: resetter{b}, Log: log, Alerts: alerts.New(pool), Feed: b.feed, Schedules: &schedules{}, Cleaner: &cleaner{}, Inspector: b.worker,
-		Metrics: metrics{},
-		Checks:  []api.Check{{Name: "database", Probe: pool.Ping}},
+		Metrics: metrics{}, Backups: desk, BackupPlans: planner,
+		Checks: []api.Check{{Name: "database", Probe: pool.Ping}},
 	}
 	opts := api.Options{
 		AppName: "Odoo Cloud Platform", Version: "1.0.0", PublicURL: "https://api.example.com", Docs: api.DocsPublic, CleanupToken: cleanupToken,
 		TenantURL:      func(domain string) string { return "http://" + domain + ":8080" },
 		CORSOrigins:    []string{" https://app.example.com ", "http://localhost:5173"},
-		Rates:          api.Rates{Login: many, Register: many, Refresh: many, Initialize: many, Confirm: many, Reset: many, Progress: many, Ready: many, Cleanup: many, Tickets: many},
+		Rates:          api.Rates{Login: many, Register: many, Refresh: many, Initialize: many, Confirm: many, Reset: many, Progress: many, Ready: many, Cleanup: many, Tickets: many, Backup: many},
 		TransitionWait: 10 * time.Second, Streams: api.StreamLimits{MaxAge: 20 * time.Second},
 	}
 	for _, c := range change {

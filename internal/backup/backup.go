@@ -5,6 +5,7 @@ package backup
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"controlplane/internal/accounts"
@@ -28,7 +29,19 @@ type ID int64
 func (id ID) String() string { return strconv.FormatInt(int64(id), 10) }
 
 // Subject is the operations subject of a backup.
-func (id ID) Subject() string { return "backup/" + id.String() }
+func (id ID) Subject() string { return subjectPrefix + id.String() }
+
+const subjectPrefix = "backup/"
+
+// OfSubject is the way back: it returns the backup that an operation is done with, or false for an operation on something else.
+func OfSubject(subject string) (ID, bool) {
+	digits, ok := strings.CutPrefix(subject, subjectPrefix)
+	if !ok {
+		return 0, false
+	}
+	id, err := strconv.ParseInt(digits, 10, 64)
+	return ID(id), err == nil && id > 0
+}
 
 // Kind is why a backup was taken.
 type Kind string

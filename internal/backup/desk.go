@@ -113,14 +113,23 @@ func (d *Desk) allowance(ctx context.Context, tx pgx.Tx, b Backup) error {
 
 // Find returns a backup of the caller's. Errors: ErrNotFound.
 func (d *Desk) Find(ctx context.Context, p accounts.Principal, id ID) (Backup, error) {
-	b, err := d.deps.Backups.Get(ctx, id)
-	switch {
-	case err != nil:
-		return Backup{}, err
-	case b.State == Deleted:
+	b, err := d.owned(ctx, p, id)
+	if err == nil && b.State == Deleted {
 		return Backup{}, ErrNotFound
-	case p.Admin:
-		return b, nil
+	}
+	return b, err
+}
+
+// MaySee returns nil if the backup is, or was, the caller's. Errors: ErrNotFound.
+func (d *Desk) MaySee(ctx context.Context, p accounts.Principal, id ID) error {
+	_, err := d.owned(ctx, p, id)
+	return err
+}
+
+func (d *Desk) owned(ctx context.Context, p accounts.Principal, id ID) (Backup, error) {
+	b, err := d.deps.Backups.Get(ctx, id)
+	if err != nil || p.Admin {
+		return b, err
 	}
 	t, err := d.deps.Tenants.ByID(ctx, b.TenantID)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"controlplane/internal/accounts"
-	"controlplane/internal/backup/retention"
 	"controlplane/internal/backup/timing"
 	"controlplane/internal/tenants"
 )
@@ -65,7 +64,6 @@ type candidate struct {
 	changed   bool // since its last full backup
 	daily     timing.History
 	hourlies  timing.History
-	rule      retention.Rule
 	last      *time.Time // when the newest good full backup ended
 	lastBegan *time.Time
 	proven    *time.Time
@@ -73,7 +71,7 @@ type candidate struct {
 
 // Only what was used since its last backup can differ from it: a tenant that doesn't run changes nothing.
 const candidateSQL = `
-	SELECT t.id, t.activated_at, p.backup_frequency = 'hourly', p.backups_daily, p.backups_weekly, p.backups_monthly,
+	SELECT t.id, t.activated_at, p.backup_frequency = 'hourly',
 		full_one.finished_at, full_one.started_at,
 		(SELECT max(b.proven_at) FROM backups b WHERE b.tenant_id = t.id AND b.state = 'done'),
 		t.state = 'active' OR full_one.started_at IS NULL OR EXISTS (SELECT FROM tenant_events e
@@ -95,7 +93,7 @@ const candidateSQL = `
 func scanCandidate(row pgx.CollectableRow) (candidate, error) {
 	var c candidate
 	var daily, dailyAsked, anyOne, hourlyAsked *time.Time
-	err := row.Scan(&c.id, &c.since, &c.hourly, &c.rule.Daily, &c.rule.Weekly, &c.rule.Monthly, &c.last, &c.lastBegan, &c.proven, &c.changed,
+	err := row.Scan(&c.id, &c.since, &c.hourly, &c.last, &c.lastBegan, &c.proven, &c.changed,
 		&daily, &dailyAsked, &anyOne, &hourlyAsked)
 	at := func(t *time.Time) time.Time {
 		if t == nil {
@@ -196,7 +194,6 @@ func (p *Planner) room(ctx context.Context) (int, error) {
 
 // Outlook is what an owner sees of a client's backups as a whole.
 type Outlook struct {
-	Rule   retention.Rule
 	Last   *time.Time // when the newest full backup that is good ended
 	Proven *time.Time // when one was restored last and Odoo answered on it
 	Next   *time.Time // when the next is due; nil: not before something changes
@@ -211,7 +208,7 @@ func (p *Planner) Outlooks(ctx context.Context, ids []tenants.ID) (map[tenants.I
 	now := p.deps.Now()
 	out := make(map[tenants.ID]Outlook, len(list))
 	for _, c := range list {
-		o := Outlook{Rule: c.rule, Last: c.last, Proven: c.proven}
+		o := Outlook{Last: c.last, Proven: c.proven}
 		if c.changed {
 			o.Next = new(p.next(c, now))
 		}

@@ -69,14 +69,12 @@ func (b Backup) missing(required bool) []string {
 	if b.SecretKey == "" {
 		problems = append(problems, "S3_SECRET_KEY must be set (or S3_SECRET_KEY_FILE), as S3_ACCESS_KEY is")
 	}
-	switch {
-	case b.Key == "":
-		problems = append(problems, "BACKUP_KEY must be set (or BACKUP_KEY_FILE), as S3_ACCESS_KEY is")
-	default:
-		for key := range strings.SplitSeq(b.Key.Reveal(), ",") {
-			if len(strings.TrimSpace(key)) < minKeyBytes {
-				return append(problems, "BACKUP_KEY must be 32 bytes or more (each one, if several)")
-			}
+	if b.Key == "" {
+		return append(problems, "BACKUP_KEY must be set (or BACKUP_KEY_FILE), as S3_ACCESS_KEY is")
+	}
+	for key := range strings.SplitSeq(b.Key.Reveal(), ",") {
+		if len(strings.TrimSpace(key)) < minKeyBytes {
+			return append(problems, "BACKUP_KEY must be 32 bytes or more (each one, if several)")
 		}
 	}
 	return problems

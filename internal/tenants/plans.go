@@ -9,12 +9,14 @@ import (
 )
 
 const planColumns = `id, name, price_monthly_kobo, annual_discount_percent, currency, memory_mb, db_memory_mb, cpu_milli, db_cpu_milli,
-	pids, workers, db_connections, storage_gb, backup_frequency, apps, active`
+	pids, workers, db_connections, storage_gb, backup_frequency, backups_daily, backups_weekly, backups_monthly,
+	apps, active`
 
 func scanPlan(row pgx.CollectableRow) (Plan, error) {
 	var p Plan
 	err := row.Scan(&p.ID, &p.Name, &p.PriceMonthlyKobo, &p.AnnualDiscountPercent, &p.Currency, &p.MemoryMB, &p.DBMemoryMB, &p.CPUMilli,
-		&p.DBCPUMilli, &p.PIDs, &p.Workers, &p.DBConnections, &p.StorageGB, &p.BackupFrequency, &p.Apps, &p.Active)
+		&p.DBCPUMilli, &p.PIDs, &p.Workers, &p.DBConnections, &p.StorageGB, &p.BackupFrequency,
+		&p.BackupsDaily, &p.BackupsWeekly, &p.BackupsMonthly, &p.Apps, &p.Active)
 	return p, err
 }
 

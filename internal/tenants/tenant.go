@@ -101,6 +101,9 @@ type Plan struct {
 	DBConnections         int // connection limit of the role
 	StorageGB             int
 	BackupFrequency       string
+	BackupsDaily          int // how many daily backups stay, as such and as those of their week and month
+	BackupsWeekly         int
+	BackupsMonthly        int
 	Apps                  []string
 	Active                bool
 }
