@@ -96,6 +96,7 @@ func devDefaults(state *devState) map[string]string {
 		"DEV_PLATFORM_DB_PORT":       "15432",
 		"DEV_SIMULATOR_LISTEN":       "127.0.0.1:8010",
 		"DEV_SIMULATOR_ADMIN_LISTEN": "127.0.0.1:8011",
+		"DEV_S3_LISTEN":              "127.0.0.1:8012",
 	}
 }
 
@@ -202,6 +203,9 @@ func (d *dev) prepare(ctx context.Context) (config.Config, error) {
 			return config.Config{}, err
 		}
 	}
+	if err := d.prepareStore(); err != nil {
+		return config.Config{}, err
+	}
 	cfg, err := config.Load(d.environ, serveParts...)
 	if err != nil {
 		return config.Config{}, err
@@ -219,6 +223,9 @@ func (d *dev) portsFree(ctx context.Context, cfg config.Config) error {
 	if d.simulated() {
 		listens["DEV_SIMULATOR_LISTEN"] = d.setting("DEV_SIMULATOR_LISTEN")
 		listens["DEV_SIMULATOR_ADMIN_LISTEN"] = d.setting("DEV_SIMULATOR_ADMIN_LISTEN")
+	}
+	if d.ownStore() {
+		listens["DEV_S3_LISTEN"] = d.setting("DEV_S3_LISTEN")
 	}
 	var problems []error
 	var lc net.ListenConfig
@@ -244,6 +251,9 @@ func (d *dev) children() []child {
 	children := []child{
 		{name: "serve", args: []string{"serve", "--roles=api,worker"}, env: env},
 		{name: "edge", args: []string{"edge"}, env: env},
+	}
+	if d.ownStore() {
+		children = append(children, d.store())
 	}
 	if d.simulated() {
 		children = append(children, child{name: "simulator", env: env, args: []string{

@@ -67,6 +67,8 @@ func generate() map[string]string {
 		"DATA_KEY":                  secrets.RandomHex(32),
 		"EXTERNAL_DB_PASSWORD":      secrets.RandomPassword(24).Reveal(),
 		"PAYSTACK_SECRET_KEY":       "sk_test_" + secrets.RandomHex(20),
+		"S3_SECRET_KEY":             secrets.RandomPassword(32).Reveal(),
+		"BACKUP_KEY":                secrets.RandomHex(32),
 	}
 }
 

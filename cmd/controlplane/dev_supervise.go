@@ -23,9 +23,10 @@ const (
 
 // child is one of our processes under dev.
 type child struct {
-	name string
-	args []string // of this same binary
-	env  []string
+	name    string
+	program string // "": this same binary
+	args    []string
+	env     []string
 }
 
 // supervisor runs the children and starts one again that ends by itself, as a service manager would: killing the control plane is
@@ -67,11 +68,13 @@ func (s *supervisor) once(ctx context.Context, c child) error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+	program := c.program
+	if program == "" {
+		if program, err = os.Executable(); err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
 	}
-	cmd := exec.CommandContext(ctx, self, c.args...) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(ctx, program, c.args...) //nolint:gosec // ourselves, or what was built beside us
 	cmd.Env = c.env
 	// Its own process group, so that Ctrl-C reaches it once, from us; and it goes when dev is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

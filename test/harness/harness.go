@@ -74,7 +74,7 @@ func New() (*Platform, error) {
 		"STATE_DIR": filepath.Join(p.dir, "state"), "TENANT_SUPERNET": supernet().String(),
 		"API_LISTEN": ports[0], "EDGE_LISTEN": ":" + Port(ports[1]), "DEV_SIMULATOR_LISTEN": ports[2], "DEV_SIMULATOR_ADMIN_LISTEN": ports[5],
 		"DEV_PLATFORM_DB_PORT": Port(ports[3]), "EXTERNAL_DB_PORT": Port(ports[4]), "LOG_LEVEL": "debug",
-		"TRUSTED_PROXIES": "127.0.0.1/32", "TEMPLATE_SPARES": "2",
+		"TRUSTED_PROXIES": "127.0.0.1/32", "TEMPLATE_SPARES": "2", "DEV_S3_LISTEN": "off",
 		// Whether the machine would do for customers isn't the question here.
 		"CAPACITY_MEMORY_OVERCOMMIT": "1000", "CAPACITY_CPU_OVERCOMMIT": "1000", "CAPACITY_DISK_OVERCOMMIT": "1000",
 		"CAPACITY_CONNECTIONS_OVERCOMMIT": "1000", "CAPACITY_MAX_USED_PERCENT": "100",
