@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"controlplane/internal/api"
+	"controlplane/internal/backup"
 	"controlplane/internal/billing"
 	"controlplane/internal/billing/paystack"
 	"controlplane/internal/capacity"
@@ -80,6 +81,7 @@ type platform struct {
 	schedules *cleanup.Service
 	provision *provision.Service
 	gauge     *provision.Gauge
+	backups   *backup.Service // nil: there is no place for any
 	engine    *docker.Runtime
 	cluster   *pgcluster.Cluster
 }
@@ -137,6 +139,9 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 		return err
 	}
 	p.wireCapacity()
+	if p.backups, err = newBackups(p.domain, p.cfg); err != nil {
+		return err
+	}
 	if worker {
 		if err := p.wireWorker(startup, installation); err != nil {
 			return err
@@ -182,6 +187,9 @@ func (p *platform) wireWorker(ctx context.Context, installation string) error {
 		return err
 	}
 	p.provision.Register()
+	if err := p.wireBackups(); err != nil {
+		return err
+	}
 	return p.wireGauge()
 }
 

@@ -23,6 +23,7 @@ type Config struct {
 
 	API      API
 	Edge     Edge
+	TLS      TLS
 	Auth     Auth
 	Platform Platform
 	Cluster  Cluster
@@ -123,7 +124,9 @@ func (p Paystack) SecretKeys() []secrets.Secret {
 type Engine struct {
 	Socket    string `env:"DOCKER_SOCKET_PATH" envDefault:"/var/run/docker.sock" validate:"required"`
 	OdooImage string `env:"ODOO_IMAGE" envDefault:"odoo:19.0" validate:"required"`
-	Binary    string `env:"CONTROLPLANE_BINARY"` // default: this executable; it becomes the firewall guard's image
+	// PostgresImage has the programs that back up and restore tenants' databases: of the same version as their server.
+	PostgresImage string `env:"POSTGRES_IMAGE" envDefault:"postgres:17" validate:"required"`
+	Binary        string `env:"CONTROLPLANE_BINARY"` // default: this executable; it becomes the firewall guard's image
 }
 
 // DocsAccess returns who may see the API's documentation: "public", "admin" or "off".
