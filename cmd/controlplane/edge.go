@@ -29,7 +29,7 @@ It reads its routes from the platform database and keeps a copy on disk (EDGE_ST
 are served when everything else is down, also after a restart of the edge.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(config.PartPlatform)
+			cfg, err := loadConfig(config.PartPlatform, config.PartTLS)
 			if err != nil {
 				return err
 			}
@@ -38,16 +38,20 @@ are served when everything else is down, also after a restart of the edge.`,
 			}
 			ctx := cmd.Context()
 			log := newLogger(cfg.API.LogLevel, "edge")
-			pool, err := postgres.Open(ctx, cfg.Platform.URL.Reveal(), postgres.Options{MaxConns: 4, ApplicationName: "controlplane edge"})
+			pool, err := postgres.Open(ctx, cfg.Platform.URL.Reveal(), postgres.Options{MaxConns: 8, ApplicationName: "controlplane edge"})
 			if err != nil {
 				return fmt.Errorf("DATABASE_URL: %w", err)
 			}
 			defer pool.Close()
+			tls, err := openTLS(cfg, pool)
+			if err != nil {
+				return err
+			}
 			e, err := edge.New(edge.Options{
 				Listen: cfg.Edge.Listen, BaseDomain: cfg.BaseDomain, Pool: pool, StateFile: cfg.Edge.StateFile,
 				TrustedProxies: cfg.API.TrustedProxies, APIUpstream: cfg.Edge.API, CORSOrigins: cfg.CORSOrigins, ProductName: cfg.AppName, Log: log,
 				Brand:     edge.Brand{Color: cfg.Edge.BrandColor, LogoFile: cfg.Edge.BrandLogo, SupportURL: cfg.Edge.SupportURL},
-				AccessLog: cfg.Edge.AccessLogFile(), MetricsListen: cfg.Edge.Metrics,
+				AccessLog: cfg.Edge.AccessLogFile(), MetricsListen: cfg.Edge.Metrics, TLS: tls,
 				Step:     func(ctx context.Context, id tenants.ID) (string, error) { return ops.StepOf(ctx, pool, id.Subject()) },
 				OnHealth: func(ctx context.Context, h edge.TenantHealth) error { return tellHealth(ctx, pool, h) },
 			})

@@ -10,6 +10,7 @@ import (
 	"controlplane/internal/accounts"
 	"controlplane/internal/audit"
 	"controlplane/internal/billing"
+	"controlplane/internal/certs"
 	"controlplane/internal/config"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
@@ -106,5 +107,9 @@ func rekey(ctx context.Context) (int, error) {
 		return rows, err
 	}
 	cards, err := billing.RekeyCards(ctx, d.pool, d.sealer)
-	return rows + cards, err
+	if err != nil {
+		return rows + cards, err
+	}
+	certificates, err := certs.NewStore(d.pool, d.sealer).Rekey(ctx)
+	return rows + cards + certificates, err
 }

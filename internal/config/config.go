@@ -34,6 +34,7 @@ type Config struct {
 	Worker   Worker
 	Capacity Capacity
 	Backup   Backup
+	Domains  Domains
 }
 
 // API is how the HTTP API listens and presents itself.

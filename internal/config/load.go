@@ -28,6 +28,7 @@ const (
 	PartSealing  Part = "sealing"  // DATA_KEY
 	PartPayments Part = "payments" // PAYSTACK_SECRET_KEY
 	PartCluster  Part = "cluster"  // EXTERNAL_DB_PASSWORD
+	PartTLS      Part = "tls"      // what HTTPS needs, if EDGE_TLS_LISTEN is set
 	PartBackups  Part = "backups"  // S3_ACCESS_KEY, S3_SECRET_KEY, BACKUP_KEY
 )
 

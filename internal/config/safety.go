@@ -28,6 +28,7 @@ func (c Config) missing(parts []Part) []string {
 	require(PartSealing, "DATA_KEY", c.Auth.DataKey)
 	require(PartPayments, "PAYSTACK_SECRET_KEY", c.Paystack.SecretKey)
 	require(PartCluster, "EXTERNAL_DB_PASSWORD", c.Cluster.Password)
+	problems = append(problems, c.TLS.missing(slices.Contains(parts, PartTLS), c)...)
 	problems = append(problems, c.Backup.missing(slices.Contains(parts, PartBackups))...)
 	if c.Platform.URL != "" {
 		problems = append(problems, platformURLProblems("DATABASE_URL", c.Platform.URL)...)
