@@ -94,6 +94,9 @@ func (c *Cluster) RemoveTenant(ctx context.Context, name, subject string) error 
 // drop closes the database and ends its sessions before it is dropped. DROP DATABASE … WITH (FORCE) is no use: it is refused while an autovacuum
 // worker, which belongs to a superuser, is in the database; the plain one sends such a worker away itself.
 func (c *Cluster) drop(ctx context.Context, name string, s state) error {
+	if err := c.dropSides(ctx, name); err != nil {
+		return err
+	}
 	if s.database.exists {
 		if err := c.dropDatabase(ctx, name); err != nil {
 			return err
