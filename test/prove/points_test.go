@@ -49,6 +49,7 @@ var (
 	engineID   = regexp.MustCompile(`"Id":\s*"([0-9a-f]{64})"`) //nolint:gochecknoglobals // a constant
 	verifier   = regexp.MustCompile(`SCRAM-SHA-256\$[^']*`)     //nolint:gochecknoglobals // a constant
 	hexadecime = regexp.MustCompile(`[0-9a-f]{8,}`)             //nolint:gochecknoglobals // a constant
+	places     = regexp.MustCompile(`CONNECTION LIMIT \d+`)     //nolint:gochecknoglobals // a constant
 	owner      = regexp.MustCompile(`\b(tenant|template)/\d+`)  //nolint:gochecknoglobals // a constant
 )
 
@@ -147,6 +148,7 @@ func (l *lens) neutral(text string) string {
 	}
 	text = verifier.ReplaceAllString(text, "$$V")
 	text = hexadecime.ReplaceAllString(text, "$$H")
+	text = places.ReplaceAllString(text, "CONNECTION LIMIT $$N")
 	text = owner.ReplaceAllString(text, "$1/$$N")
 	return text[:min(len(text), 160)]
 }
