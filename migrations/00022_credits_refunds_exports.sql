@@ -31,6 +31,9 @@ ALTER TABLE refunds
     ADD COLUMN end_subscription boolean NOT NULL DEFAULT false,   -- what the payment paid for ends when the money is back
     ADD COLUMN to_credit        boolean NOT NULL DEFAULT false;   -- not to the customer's bank: to their credit with us
 
+-- What was paid is with its payer again: nothing is charged, and no credit spent, until somebody pays by hand.
+ALTER TABLE subscriptions ADD COLUMN returned_at timestamptz;
+
 ALTER TABLE invoices
     ADD COLUMN credit_kobo bigint NOT NULL DEFAULT 0 CHECK (credit_kobo BETWEEN 0 AND gross_kobo),   -- of it paid from the customer's credit
     ADD COLUMN tax_note    text NOT NULL DEFAULT '' CHECK (length(tax_note) <= 300);                 -- why the tax isn't the usual one
@@ -54,6 +57,7 @@ INSERT INTO tax_exports (country, valid_from, name, basis_points, note) VALUES
 DROP TABLE tax_exports;
 ALTER TABLE invoices DROP COLUMN tax_note, DROP COLUMN credit_kobo;
 ALTER TABLE refunds DROP COLUMN to_credit, DROP COLUMN end_subscription;
+ALTER TABLE subscriptions DROP COLUMN returned_at;
 DROP TABLE credit_uses;
 DROP INDEX credits_kept, payments_gateway, payments_period;
 UPDATE payments p SET purpose = 'credit' WHERE status = 'refunded' AND purpose = 'renewal' AND EXISTS (

@@ -18,6 +18,7 @@ type creditAnswer struct {
 	ClientName string            `json:"client_name"`
 	Amount     float64           `json:"amount"`
 	AmountKobo int64             `json:"amount_kobo"`
+	UsedKobo   int64             `json:"used_kobo"` // of it, for other payments
 	Currency   string            `json:"currency"`
 	Reason     string            `json:"reason"`
 	Resolution *string           `json:"resolution"` // null: somebody has to decide
@@ -41,7 +42,7 @@ type reviewAnswer struct {
 func newCreditAnswer(c billing.Credit) creditAnswer {
 	return creditAnswer{
 		ID: c.ID, AccountID: c.AccountID, PaymentID: c.PaymentID, Reference: c.Reference, ClientName: c.TenantName,
-		Amount: major(c.AmountKobo), AmountKobo: c.AmountKobo, Currency: c.Currency, Reason: c.Reason, Resolution: orNull(c.Resolution),
+		Amount: major(c.AmountKobo), AmountKobo: c.AmountKobo, UsedKobo: c.UsedKobo, Currency: c.Currency, Reason: c.Reason, Resolution: orNull(c.Resolution),
 		CreatedAt: wireTime(c.CreatedAt),
 	}
 }

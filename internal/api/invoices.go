@@ -25,8 +25,10 @@ type (
 		NetKobo          int64               `json:"net_kobo"`
 		TaxKobo          int64               `json:"tax_kobo"`
 		TotalKobo        int64               `json:"total_kobo"`
+		CreditKobo       int64               `json:"credit_kobo"` // of the total, paid from the account's credit
 		TaxName          string              `json:"tax_name"`
 		TaxPercent       float64             `json:"tax_percent"`
+		TaxNote          *string             `json:"tax_note"` // why the tax isn't the usual one
 		PaymentReference *string             `json:"payment_reference"`
 		Reason           *string             `json:"reason"` // of a credit note
 		Seller           invoicing.Party     `json:"seller"`
@@ -137,7 +139,7 @@ func newInvoiceAnswer(inv invoicing.Invoice) invoiceAnswer {
 	out := invoiceAnswer{
 		Number: inv.Number, Kind: kind, CreditsInvoice: orNull(inv.Credits), IssuedAt: wireTime(inv.IssuedAt), PeriodStart: wireDay(inv.PeriodStart),
 		PeriodEnd: wireDay(inv.PeriodEnd), Amount: major(inv.GrossKobo), Currency: inv.Currency, NetKobo: inv.NetKobo, TaxKobo: inv.TaxKobo,
-		TotalKobo: inv.GrossKobo, TaxName: inv.TaxName, TaxPercent: float64(inv.TaxBasisPoints) / 100, PaymentReference: orNull(inv.Reference),
+		TotalKobo: inv.GrossKobo, CreditKobo: inv.CreditKobo, TaxNote: orNull(inv.TaxNote), TaxName: inv.TaxName, TaxPercent: float64(inv.TaxBasisPoints) / 100, PaymentReference: orNull(inv.Reference),
 		Reason: orNull(inv.Reason), Seller: inv.Seller, Buyer: inv.Buyer, Lines: []invoiceLineAnswer{}, PDF: "/api/invoices/" + inv.Number + ".pdf",
 	}
 	for _, l := range inv.Lines {

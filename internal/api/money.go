@@ -24,6 +24,7 @@ func (s *server) moneyRoutes(r chi.Router) {
 type refundRequest struct {
 	AmountKobo int64  `json:"amount_kobo" validate:"min=0"` // 0: all that is left
 	Reason     string `json:"reason" validate:"required,max=500"`
+	End        *bool  `json:"end_subscription"` // null: when nothing is left of the payment
 }
 
 type noteRequest struct {
@@ -40,6 +41,8 @@ type refundAnswer struct {
 	State       billing.RefundState `json:"state"`
 	Reason      string              `json:"reason"`
 	RequestedBy *string             `json:"requested_by"` // null: made at the gateway
+	Ends        bool                `json:"end_subscription"`
+	ToCredit    bool                `json:"to_credit"` // to the account's credit, not to the payer's bank
 	GatewayID   *int64              `json:"gateway_id"`
 	Error       *string             `json:"error"`
 	CreatedAt   wireTime            `json:"created_at"`
@@ -49,7 +52,7 @@ type refundAnswer struct {
 func newRefundAnswer(r billing.RefundOrder) refundAnswer {
 	out := refundAnswer{
 		ID: r.ID, Reference: r.Reference, AccountID: r.AccountID, ClientName: r.TenantName, AmountKobo: r.AmountKobo, Currency: r.Currency,
-		State: r.State, Reason: r.Reason, RequestedBy: orNull(r.RequestedBy), Error: orNull(r.Error), CreatedAt: wireTime(r.CreatedAt),
+		State: r.State, Reason: r.Reason, RequestedBy: orNull(r.RequestedBy), Ends: r.Ends, ToCredit: r.ToCredit, Error: orNull(r.Error), CreatedAt: wireTime(r.CreatedAt),
 		CompletedAt: wireTimePtr(r.CompletedAt),
 	}
 	if r.GatewayID != 0 {
@@ -68,7 +71,7 @@ func (s *server) refund(w http.ResponseWriter, r *http.Request, p accounts.Princ
 		return err
 	}
 	order, err := s.deps.Billing.Refund(r.Context(), p, s.clientIP(r), billing.RefundInput{
-		Reference: reference, AmountKobo: in.AmountKobo, Reason: in.Reason,
+		Reference: reference, AmountKobo: in.AmountKobo, Reason: in.Reason, End: in.End,
 	})
 	if err != nil {
 		return err

@@ -61,16 +61,22 @@ func TestRefund(t *testing.T) {
 	a := b.post(path, root, `{"amount_kobo":100,"reason":"goodwill"}`)
 	require.Equal(t, http.StatusAccepted, a.Status, "%s", a.Body)
 	require.Equal(t, "pending", a.object()["state"])
+	require.Equal(t, false, a.object()["end_subscription"])
+	require.Equal(t, false, a.object()["to_credit"])
 	a = b.post(path, root, `{"amount_kobo":100,"reason":"goodwill"}`)
 	require.Equal(t, http.StatusConflict, a.Status)
 	for body, status := range map[string]int{
 		`{}`: 422, `{"reason":""}`: 422, `{"reason":"x","amount_kobo":-1}`: 422, `{"reason":"x","amount_kobo":999999999}`: 422, `{"reason":5}`: 422,
+		`{"reason":"x","end_subscription":"yes"}`: 422,
 	} {
 		require.Equal(t, status, b.post(path, root, body).Status, body)
 	}
 	require.Equal(t, http.StatusNotFound, b.post("/api/admin/payments/ODOO-000000000000/refunds", root, `{"reason":"x"}`).Status)
+	other := b.paid("other")
+	a = b.post("/api/admin/payments/"+other+"/refunds", root, `{"amount_kobo":100,"reason":"leaves","end_subscription":true}`)
+	require.Equal(t, true, a.object()["end_subscription"])
 	a = b.get("/api/admin/refunds", root)
-	require.Equal(t, "1", a.Header.Get("X-Total-Count"))
+	require.Equal(t, "2", a.Header.Get("X-Total-Count"))
 }
 
 func TestReconciliation(t *testing.T) {

@@ -31,6 +31,7 @@ type paymentAnswer struct {
 	ClientName    string            `json:"client_name"`
 	Amount        float64           `json:"amount"` // naira, as ever
 	AmountKobo    int64             `json:"amount_kobo"`
+	CreditKobo    int64             `json:"credit_kobo"` // paid from the account's credit on top
 	Currency      string            `json:"currency"`
 	PaymentStatus billing.Status    `json:"payment_status"`
 	Plan          string            `json:"plan"`
@@ -121,6 +122,6 @@ func (s *server) history(w http.ResponseWriter, r *http.Request, p accounts.Prin
 func newPaymentAnswer(p billing.Payment) paymentAnswer {
 	return paymentAnswer{
 		ID: p.ID, Reference: p.Reference, ClientName: p.TenantName, Amount: major(p.AmountKobo), AmountKobo: p.AmountKobo,
-		Currency: p.Currency, PaymentStatus: p.Status, Plan: p.PlanID, BillingCycle: p.BillingCycle, CreatedAt: wireTime(p.CreatedAt),
+		CreditKobo: p.CreditKobo, Currency: p.Currency, PaymentStatus: p.Status, Plan: p.PlanID, BillingCycle: p.BillingCycle, CreatedAt: wireTime(p.CreatedAt),
 	}
 }

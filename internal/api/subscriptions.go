@@ -23,6 +23,7 @@ type subscriptionAnswer struct {
 	NextPlan        string                     `json:"next_plan"`
 	NextAmount      float64                    `json:"next_amount"`
 	NextAmountKobo  int64                      `json:"next_amount_kobo"`
+	CreditKobo      int64                      `json:"credit_kobo"` // of the account; pays first
 	Currency        string                     `json:"currency"`
 	Attempts        int                        `json:"attempts"` // that came to nothing
 	SuspendedAt     *wireTime                  `json:"suspended_at"`
@@ -57,6 +58,7 @@ type planChangeAnswer struct {
 	To               string              `json:"to"`
 	Amount           float64             `json:"amount"`
 	AmountKobo       int64               `json:"amount_kobo"`
+	CreditKobo       int64               `json:"credit_kobo"`
 	Currency         string              `json:"currency"`
 	EffectiveAt      wireTime            `json:"effective_at"`
 	AuthorizationURL string              `json:"authorization_url"`
@@ -72,7 +74,7 @@ func newSubscriptionAnswer(v billing.SubscriptionView) subscriptionAnswer {
 	a := subscriptionAnswer{
 		Status: v.Status, Plan: v.PlanID, StartDate: wireTime(v.Anchor), EndDate: wireTime(v.PeriodEnd), NextBillingDate: wireTimePtr(v.NextAt),
 		ClientName: v.TenantName, BillingCycle: v.Cycle, PeriodStart: wireTime(v.PeriodStart), NextPlan: v.NextPlan, NextAmount: major(v.NextKobo),
-		NextAmountKobo: v.NextKobo, Currency: v.Currency, Attempts: v.Announced, SuspendedAt: wireTimePtr(v.SuspendedAt),
+		NextAmountKobo: v.NextKobo, CreditKobo: v.CreditKobo, Currency: v.Currency, Attempts: v.Announced, SuspendedAt: wireTimePtr(v.SuspendedAt),
 		DeletionAt: wireTimePtr(v.DeletionAt), CancelledAt: wireTimePtr(v.CancelledAt),
 	}
 	if v.AutoRenew {
@@ -184,7 +186,7 @@ func (s *server) changePlan(w http.ResponseWriter, r *http.Request, p accounts.P
 		return err
 	}
 	return reply(w, http.StatusOK, planChangeAnswer{
-		Outcome: c.Outcome, From: c.From, To: c.To, Amount: major(c.AmountKobo), AmountKobo: c.AmountKobo, Currency: c.Currency,
+		Outcome: c.Outcome, From: c.From, To: c.To, Amount: major(c.AmountKobo), AmountKobo: c.AmountKobo, CreditKobo: c.CreditKobo, Currency: c.Currency,
 		EffectiveAt: wireTime(c.EffectiveAt), AuthorizationURL: c.AuthorizationURL, Reference: c.Reference,
 	})
 }

@@ -13,11 +13,12 @@ import (
 type SubscriptionView struct {
 	Subscription
 
-	NextPlan  string // that the next payment is for
-	NextKobo  int64  // what it will be
-	NextAt    *time.Time
-	Card      *Card // nil: paid by links
-	AutoRenew bool  // goes on by itself
+	NextPlan   string // that the next payment is for
+	NextKobo   int64  // what it will be
+	NextAt     *time.Time
+	CreditKobo int64 // of the account, that pays for it first
+	Card       *Card // nil: paid by links
+	AutoRenew  bool  // goes on by itself
 }
 
 // SubscriptionOf returns the caller's subscription: the named client's, or the only one.
@@ -59,6 +60,10 @@ func (s *Service) view(ctx context.Context, sub Subscription) (SubscriptionView,
 			return v, err
 		}
 		v.NextPlan, v.NextKobo, v.NextAt = plan.ID, kobo, &sub.PeriodEnd
+		due := Payment{AccountID: sub.AccountID, TenantID: sub.TenantID, Currency: sub.Currency, Mode: sub.Mode}
+		if v.CreditKobo, err = spendable(ctx, s.deps.Pool, due); err != nil {
+			return v, err
+		}
 	}
 	v.Card, err = readCard(ctx, s.deps.Pool, sub.Authorization)
 	return v, err

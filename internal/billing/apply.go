@@ -13,6 +13,7 @@ import (
 	"controlplane/internal/audit"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
+	"controlplane/internal/tenants"
 )
 
 // settle asks the gateway about one payment and applies the answer; webhook, verify and poller all end here. No transaction is open
@@ -42,6 +43,9 @@ func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, f finding) (string, er
 	}
 	if err != nil {
 		return "", err
+	}
+	if p.AmountKobo == 0 { // the gateway never hears of it
+		return s.paidByCreditTx(ctx, tx, p)
 	}
 	if !f.Found {
 		return "unknown to the gateway", s.notFoundTx(ctx, tx, p)
@@ -102,20 +106,20 @@ func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 		return "", err
 	}
 	reason := ""
-	if tenant.PlanID != p.PlanID {
-		// A cheaper plan's open reference must not pay for a dearer one.
+	switch {
+	case tenant.PlanID != p.PlanID: // a cheaper plan's open reference must not pay for a dearer one
 		reason = fmt.Sprintf("paid for plan %s, but the client has %s", p.PlanID, tenant.PlanID)
-	} else {
-		activated, err := s.deps.Tenants.MarkPaidTx(ctx, tx, p.TenantID, p.Reference)
-		if err != nil {
-			return "", err
-		}
-		if !activated {
-			reason = fmt.Sprintf("the client was %s, not waiting for a payment", tenant.State)
-		}
+	case tenant.State != tenants.Pending:
+		reason = fmt.Sprintf("the client was %s, not waiting for a payment", tenant.State)
 	}
-	if reason != "" {
-		return "credit: " + reason, s.creditTx(ctx, tx, p, t, reason)
+	if bought, err := s.buysTx(ctx, tx, p, t, reason); err != nil || bought != "" {
+		return bought, err
+	}
+	switch activated, err := s.deps.Tenants.MarkPaidTx(ctx, tx, p.TenantID, p.Reference); {
+	case err != nil:
+		return "", err
+	case !activated:
+		return "", fmt.Errorf("tenant %s, which was %s, can't be activated", p.TenantID, tenant.State)
 	}
 	if err := markPaid(ctx, tx, p.ID, t, PurposeActivation, s.now()); err != nil {
 		return "", err
@@ -133,6 +137,31 @@ func (s *Service) paidTx(ctx context.Context, tx pgx.Tx, p Payment, t Transactio
 	return "activated", s.record(ctx, tx, p, "payment.success", nil)
 }
 
+// buysTx spends the credit that p counts on, unless reason says why p can't be used. When p buys nothing its money becomes a credit; the
+// result says so then, and is "" otherwise.
+func (s *Service) buysTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction, reason string) (string, error) {
+	if reason == "" {
+		spent, err := s.spendTx(ctx, tx, p)
+		if err != nil || spent {
+			return "", err
+		}
+		reason = usedUp
+	}
+	if p.AmountKobo == 0 {
+		return "nothing was paid: " + reason, exec(ctx, tx, "close a payment by credit", `
+			UPDATE payments SET status = 'failed', next_check_at = NULL, last_checked_at = $2 WHERE id = $1`, p.ID, s.now())
+	}
+	return "credit: " + reason, s.creditTx(ctx, tx, p, t, reason)
+}
+
+// paidByCreditTx is for a payment for which the account's credit is enough. One that failed stays so: nobody paid anything.
+func (s *Service) paidByCreditTx(ctx context.Context, tx pgx.Tx, p Payment) (string, error) {
+	if p.Status != StatusPending {
+		return "already applied", nil
+	}
+	return s.paidTx(ctx, tx, p, s.byCredit(p))
+}
+
 func (s *Service) creditTx(ctx context.Context, tx pgx.Tx, p Payment, t Transaction, reason string) error {
 	if err := markPaid(ctx, tx, p.ID, t, PurposeCredit, s.now()); err != nil {
 		return err
@@ -143,14 +172,23 @@ func (s *Service) creditTx(ctx context.Context, tx pgx.Tx, p Payment, t Transact
 	if err := s.bookCreditTx(ctx, tx, p, t); err != nil {
 		return err
 	}
-	if err := alerts.Raise(ctx, tx, alerts.Alert{
-		Kind: alertUnused, Subject: "payment/" + p.Reference,
-		Message: fmt.Sprintf("%d kobo of payment %s are to be given back or kept as a credit: %s.", p.AmountKobo, p.Reference, reason),
-	}); err != nil {
+	if err := s.undecidedTx(ctx, tx, p, reason); err != nil {
 		return err
 	}
 	s.deps.Log.WarnContext(ctx, "payment became a credit", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo, "reason", reason)
 	return s.record(ctx, tx, p, "payment.credit", map[string]any{"reason": reason})
+}
+
+// undecidedTx puts a credit before a person. What only lacked the rest of its price is kept without one: its owner wanted to pay with it,
+// and does with the next attempt.
+func (s *Service) undecidedTx(ctx context.Context, tx pgx.Tx, p Payment, reason string) error {
+	if reason == usedUp {
+		return errors.Join(decideCredit(ctx, tx, p.ID, "kept", s.now()), hastenUnpaid(ctx, tx, p.AccountID, s.now()))
+	}
+	return alerts.Raise(ctx, tx, alerts.Alert{
+		Kind: alertUnused, Subject: "payment/" + p.Reference,
+		Message: fmt.Sprintf("%d kobo of payment %s are to be given back or kept as a credit: %s.", p.AmountKobo, p.Reference, reason),
+	})
 }
 
 // parkTx keeps the row as it is and puts it before a person. A later answer that does match is still applied.

@@ -18,6 +18,9 @@ func (s *Service) applyDisputesTx(ctx context.Context, tx pgx.Tx, p Payment, lis
 	if len(list) == 0 {
 		return nil
 	}
+	if err := s.lockEnd(ctx, tx, p); err != nil {
+		return err
+	}
 	known, err := queryDisputes(ctx, tx, `WHERE d.payment_id = $1`, p.ID)
 	if err != nil {
 		return err
@@ -70,6 +73,11 @@ func (s *Service) applyDisputeTx(ctx context.Context, tx pgx.Tx, p Payment, befo
 	}
 	if err := s.alertDisputeTx(ctx, tx, after); err != nil {
 		return err
+	}
+	if after.Outcome == OutcomeLost {
+		if err := s.lostTx(ctx, tx, p, after); err != nil {
+			return err
+		}
 	}
 	s.deps.Log.WarnContext(ctx, "a bank disputes a payment", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", after.AmountKobo,
 		"status", after.Status, "outcome", after.Outcome, "due_at", after.DueAt)

@@ -16,6 +16,9 @@ func (s *Service) applyRefundsTx(ctx context.Context, tx pgx.Tx, p Payment, list
 	if len(list) == 0 {
 		return nil
 	}
+	if err := s.lockEnd(ctx, tx, p); err != nil {
+		return err
+	}
 	known, err := refundsOf(ctx, tx, p.ID)
 	if err != nil {
 		return err
@@ -27,7 +30,7 @@ func (s *Service) applyRefundsTx(ctx context.Context, tx pgx.Tx, p Payment, list
 		}
 		order, ours := matchRefund(known, r)
 		if !ours {
-			if order, err = s.foreignRefundTx(ctx, tx, p, r); err != nil {
+			if order, err = s.foreignRefundTx(ctx, tx, p, known, r); err != nil {
 				return err
 			}
 			known = append(known, order)
@@ -79,10 +82,27 @@ func matchRefund(known []RefundOrder, r Refund) (RefundOrder, bool) {
 	return RefundOrder{}, false
 }
 
-func (s *Service) foreignRefundTx(ctx context.Context, tx pgx.Tx, p Payment, r Refund) (RefundOrder, error) {
+// lockEnd takes the locks that ending what p paid for needs, before credit notes are issued: whoever has those waits for an invoice's number.
+func (s *Service) lockEnd(ctx context.Context, tx pgx.Tx, p Payment) error {
+	if p.SubscriptionID == 0 {
+		return nil
+	}
+	_, _, err := s.lockBoth(ctx, tx, p.TenantID, p.SubscriptionID)
+	return err
+}
+
+// foreignRefundTx takes on a refund that was made at the gateway's dashboard. Where nobody says otherwise, what was paid for ends when all of
+// it is back.
+func (s *Service) foreignRefundTx(ctx context.Context, tx pgx.Tx, p Payment, known []RefundOrder, r Refund) (RefundOrder, error) {
+	back := r.AmountKobo
+	for _, o := range known {
+		if o.State != RefundFailed && !o.ToCredit {
+			back += o.AmountKobo
+		}
+	}
 	order := RefundOrder{
 		PaymentID: p.ID, Reference: p.Reference, AmountKobo: r.AmountKobo, Currency: p.Currency, State: RefundPending,
-		Reason: "made at the gateway", Note: fmt.Sprintf("gateway %d/%d", p.ID, r.ID), CreatedAt: s.now(),
+		Reason: "made at the gateway", Ends: back >= p.AmountKobo, Note: fmt.Sprintf("gateway %d/%d", p.ID, r.ID), CreatedAt: s.now(),
 	}
 	var err error
 	order.ID, err = insertRefund(ctx, tx, order, s.now().Add(firstCheck))
@@ -134,8 +154,19 @@ func (s *Service) moveRefundTx(ctx context.Context, tx pgx.Tx, p Payment, before
 	if err := saveRefund(ctx, tx, after, next); err != nil {
 		return err
 	}
+	ends := after.Ends && after.State == RefundProcessed && before.State != RefundProcessed
+	if ends {
+		if err := s.endPaidTx(ctx, tx, p, after.Reason); err != nil {
+			return err
+		}
+	}
 	if err := s.bookRefundTx(ctx, tx, p, before, after); err != nil {
 		return err
+	}
+	if ends {
+		if _, err := s.giveCreditBackTx(ctx, tx, p, RefundOrder{Reason: after.Reason, RequestedBy: after.RequestedBy}); err != nil {
+			return err
+		}
 	}
 	if err := s.alertRefundTx(ctx, tx, after); err != nil || before.State == after.State {
 		return err
@@ -205,7 +236,7 @@ func (s *Service) returnedTx(ctx context.Context, tx pgx.Tx, before Payment) err
 	if err := setAllRefunded(ctx, tx, before, back, s.now()); err != nil || before.Status == StatusRefunded {
 		return err
 	}
-	if err := decideCredit(ctx, tx, before.ID, "refunded", s.now()); err != nil {
+	if err := s.creditGoneTx(ctx, tx, before); err != nil {
 		return err
 	}
 	for _, kind := range []string{alertUnused, alertReview} {
@@ -214,6 +245,23 @@ func (s *Service) returnedTx(ctx context.Context, tx pgx.Tx, before Payment) err
 		}
 	}
 	return s.record(ctx, tx, before, "payment.refunded", map[string]any{"before": string(before.Status), "refunded_kobo": back})
+}
+
+// creditGoneTx settles the credit that a payment became, since its money is with its payer again. What was spent of it is owed to us.
+func (s *Service) creditGoneTx(ctx context.Context, tx pgx.Tx, p Payment) error {
+	var spent int64
+	if err := tx.QueryRow(ctx, `SELECT coalesce(sum(used_kobo), 0)::bigint FROM credits WHERE payment_id = $1`, p.ID).Scan(&spent); err != nil {
+		return fmt.Errorf("read what was spent of %s: %w", p.Reference, err)
+	}
+	if spent > 0 {
+		if err := alerts.Raise(ctx, tx, alerts.Alert{
+			Kind: alertOverdraw, Subject: "payment/" + p.Reference,
+			Message: fmt.Sprintf("Payment %s went back in full, although %d kobo of it were spent as credit.", p.Reference, spent),
+		}); err != nil {
+			return err
+		}
+	}
+	return decideCredit(ctx, tx, p.ID, "refunded", s.now())
 }
 
 // inPayment is for changes that need the payment's lock and nothing else.

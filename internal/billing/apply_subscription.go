@@ -55,8 +55,8 @@ func (s *Service) renewedTx(ctx context.Context, tx pgx.Tx, p Payment, t Transac
 	if err != nil {
 		return "", err
 	}
-	if reason := s.unwanted(p, sub, tenant); reason != "" {
-		return "credit: " + reason, s.creditTx(ctx, tx, p, t, reason)
+	if bought, err := s.buysTx(ctx, tx, p, t, s.unwanted(p, sub, tenant)); err != nil || bought != "" {
+		return bought, err
 	}
 	if err := markPaid(ctx, tx, p.ID, t, PurposeRenewal, s.now()); err != nil {
 		return "", err
@@ -91,7 +91,7 @@ func (s *Service) renewedTx(ctx context.Context, tx pgx.Tx, p Payment, t Transac
 // paidUp forgets how far we were in asking.
 func (s *Subscription) paidUp() {
 	s.Status, s.Stage, s.Announced = SubscriptionActive, 0, 0
-	s.StageAt, s.SuspendedAt, s.DeletionAt, s.CancelledAt = nil, nil, nil, nil
+	s.StageAt, s.SuspendedAt, s.DeletionAt, s.CancelledAt, s.ReturnedAt = nil, nil, nil, nil, nil
 }
 
 // unwanted says why a renewal can't be used for its client, or "".
@@ -151,8 +151,8 @@ func (s *Service) upgradedTx(ctx context.Context, tx pgx.Tx, p Payment, t Transa
 	case !sub.PeriodEnd.Equal(p.PeriodEnd) || !s.now().Before(sub.PeriodEnd):
 		reason = "the period that was paid for is over"
 	}
-	if reason != "" {
-		return "credit: " + reason, s.creditTx(ctx, tx, p, t, reason)
+	if bought, err := s.buysTx(ctx, tx, p, t, reason); err != nil || bought != "" {
+		return bought, err
 	}
 	if err := markPaid(ctx, tx, p.ID, t, PurposeUpgrade, s.now()); err != nil {
 		return "", err
@@ -177,7 +177,7 @@ func (s *Service) finishTx(ctx context.Context, tx pgx.Tx, p Payment, t Transact
 	_, err := notices.EnqueueTx(ctx, tx, notices.Notice{
 		AccountID: p.AccountID, TenantID: p.TenantID, Kind: "payment.received", DedupeKey: "payment.received/" + p.Reference,
 		Data: map[string]any{
-			"client": p.TenantName, "reference": p.Reference, "amount_kobo": p.AmountKobo, "currency": p.Currency, "plan": p.PlanID,
+			"client": p.TenantName, "reference": p.Reference, "amount_kobo": p.AmountKobo, "credit_kobo": p.CreditKobo, "currency": p.Currency, "plan": p.PlanID,
 			"purpose": string(p.Purpose), "period_start": p.PeriodStart, "period_end": p.PeriodEnd,
 		},
 	})

@@ -24,10 +24,20 @@ func (s *Service) bookSaleTx(ctx context.Context, tx pgx.Tx, p Payment, t Transa
 	_, err := s.deps.Invoices.IssueTx(ctx, tx, invoicing.Draft{
 		Key: "payment/" + p.Reference, Mode: ledger.Mode(p.Mode), AccountID: p.AccountID, TenantID: p.TenantID, PaymentID: int64(p.ID),
 		Reference: p.Reference, PeriodStart: what.PeriodStart, PeriodEnd: what.PeriodEnd, Currency: p.Currency,
-		Lines: []invoicing.DraftLine{{Description: what.Description, Quantity: 1, GrossKobo: p.AmountKobo}},
+		Lines:      []invoicing.DraftLine{{Description: what.Description, Quantity: 1, GrossKobo: p.TotalKobo()}},
+		CreditKobo: p.CreditKobo,
 	})
 	if err != nil {
 		return fmt.Errorf("invoice payment %s: %w", p.Reference, err)
+	}
+	if p.CreditKobo > 0 {
+		spent := ledger.Move(ledger.Credit(p.AccountID), ledger.Receivable(p.AccountID), p.CreditKobo, p.Currency)
+		if err := ledger.PostTx(ctx, tx, s.entry(p, t, "/credit", "credit_spent", spent)); err != nil {
+			return err
+		}
+	}
+	if p.AmountKobo == 0 {
+		return nil
 	}
 	return s.bookPaymentTx(ctx, tx, p, t, ledger.Receivable(p.AccountID))
 }

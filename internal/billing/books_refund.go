@@ -58,6 +58,15 @@ func (s *Service) bookRefundTx(ctx context.Context, tx pgx.Tx, p Payment, before
 	return s.move(ctx, tx, p, key+"/processed", "refund_processed", ledger.RefundsInTransit, ledger.Gateway, after.AmountKobo)
 }
 
+// bookCreditBackTx posts that a payment's credit is the customer's again.
+func (s *Service) bookCreditBackTx(ctx context.Context, tx pgx.Tx, p Payment, order RefundOrder) error {
+	key := fmt.Sprintf("refund/%d", order.ID)
+	if err := s.creditNoteTx(ctx, tx, p, key, order.AmountKobo, order.Reason); err != nil {
+		return err
+	}
+	return s.move(ctx, tx, p, key, "credit_returned", ledger.Receivable(p.AccountID), ledger.Credit(p.AccountID), order.AmountKobo)
+}
+
 // creditNoteTx takes back what was invoiced for a payment, if anything was.
 func (s *Service) creditNoteTx(ctx context.Context, tx pgx.Tx, p Payment, key string, kobo int64, reason string) error {
 	if holder(p) != ledger.Receivable(p.AccountID) {

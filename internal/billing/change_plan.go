@@ -50,7 +50,7 @@ func (s *Service) ChangePlan(ctx context.Context, p accounts.Principal, ip netip
 		return PlanChange{}, err
 	}
 	cost := upgradeCost(sub.term(), price(current, sub.Cycle), price(plan, sub.Cycle), s.now())
-	if cost, err = s.gross(ctx, s.deps.Pool, cost); err != nil {
+	if cost, err = s.gross(ctx, s.deps.Pool, sub.AccountID, cost); err != nil {
 		return PlanChange{}, err
 	}
 	if price(plan, sub.Cycle) <= price(current, sub.Cycle) || cost < leastCharge(sub.Currency) {
@@ -62,10 +62,12 @@ func (s *Service) ChangePlan(ctx context.Context, p accounts.Principal, ip netip
 		}
 	}
 	c := s.describe(sub, tenant, plan, PlanPaymentRequired, s.now())
-	if c.AmountKobo = cost; preview {
-		return c, nil
+	if preview {
+		pay, err := payFrom(ctx, s.deps.Pool, s.upgradePayment(sub, c, cost))
+		c.AmountKobo, c.CreditKobo = pay.AmountKobo, pay.CreditKobo
+		return c, err
 	}
-	return s.upgrade(ctx, p, ip, sub, c)
+	return s.upgrade(ctx, p, ip, sub, c, cost)
 }
 
 func (s *Service) changeable(sub Subscription, tenant tenants.Tenant, plan tenants.Plan) error {
@@ -117,16 +119,28 @@ func (s *Service) changeLater(ctx context.Context, p accounts.Principal, ip neti
 	return c, err
 }
 
-// upgrade charges the difference to the saved card or, failing that, opens a checkout for it. Who pays gets the plan, in paidTx.
-func (s *Service) upgrade(ctx context.Context, p accounts.Principal, ip netip.Addr, sub Subscription, c PlanChange) (PlanChange, error) {
+// upgradePayment is the payment of an upgrade, to be stored, before credit is taken into account.
+func (s *Service) upgradePayment(sub Subscription, c PlanChange, cost int64) Payment {
+	return Payment{
+		AccountID: sub.AccountID, TenantID: sub.TenantID, TenantName: sub.TenantName, PlanID: c.To, FromPlanID: c.From, BillingCycle: sub.Cycle,
+		AmountKobo: cost, Currency: sub.Currency, Mode: s.deps.Gateway.Mode(), Status: StatusPending, Purpose: PurposeUpgrade,
+		SubscriptionID: sub.ID, PeriodStart: latest(s.now(), sub.PeriodStart), PeriodEnd: sub.PeriodEnd,
+	}
+}
+
+// upgrade takes the difference from credit and the saved card or, failing that, opens a checkout for it. Who pays gets the plan, in paidTx.
+func (s *Service) upgrade(ctx context.Context, p accounts.Principal, ip netip.Addr, sub Subscription, c PlanChange, cost int64) (PlanChange, error) {
 	card, err := s.usableCard(ctx, s.deps.Pool, sub)
 	if err != nil {
 		return PlanChange{}, err
 	}
 	if card.code != "" {
-		payment, err := s.openUpgrade(ctx, p, ip, sub, c, card.email, true)
+		payment, err := s.openUpgrade(ctx, p, ip, sub, c, cost, card.email, true)
 		if err != nil {
 			return PlanChange{}, err
+		}
+		if payment.AmountKobo == 0 {
+			return s.upgradeCredited(ctx, c, payment)
 		}
 		if err := s.chargeCard(ctx, payment, card); err != nil {
 			return PlanChange{}, err
@@ -135,17 +149,26 @@ func (s *Service) upgrade(ctx context.Context, p accounts.Principal, ip netip.Ad
 			return c, err
 		}
 	}
-	payment, err := s.openUpgrade(ctx, p, ip, sub, c, p.Email, false)
+	payment, err := s.openUpgrade(ctx, p, ip, sub, c, cost, p.Email, false)
 	if err != nil {
 		return PlanChange{}, err
+	}
+	if payment.AmountKobo == 0 {
+		return s.upgradeCredited(ctx, c, payment)
 	}
 	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)
 	defer cancel()
 	if payment, err = s.initialize(call, payment); err != nil {
 		return PlanChange{}, err
 	}
-	c.Reference, c.AuthorizationURL = payment.Reference, payment.AuthorizationURL
+	c.Reference, c.AuthorizationURL, c.AmountKobo, c.CreditKobo = payment.Reference, payment.AuthorizationURL, payment.AmountKobo, payment.CreditKobo
 	return c, nil
+}
+
+func (s *Service) upgradeCredited(ctx context.Context, c PlanChange, payment Payment) (PlanChange, error) {
+	payment, err := s.applyCredit(ctx, payment)
+	c.Outcome, c.Reference, c.CreditKobo = PlanChanged, payment.Reference, payment.CreditKobo
+	return c, err
 }
 
 // upgradeCharged reports what became of a charge; false when it came to nothing.
@@ -154,7 +177,7 @@ func (s *Service) upgradeCharged(ctx context.Context, c PlanChange, reference st
 	if err != nil {
 		return c, false, err
 	}
-	c.Reference, c.AuthorizationURL = reference, payment.AuthorizationURL
+	c.Reference, c.AuthorizationURL, c.AmountKobo, c.CreditKobo = reference, payment.AuthorizationURL, payment.AmountKobo, payment.CreditKobo
 	switch {
 	case payment.Status == StatusSuccess && payment.Purpose == PurposeUpgrade:
 		c.Outcome = PlanChanged
@@ -171,12 +194,11 @@ func (s *Service) upgradeCharged(ctx context.Context, c PlanChange, reference st
 }
 
 // openUpgrade commits the payment of a difference, unless a charge for the same client is under way.
-func (s *Service) openUpgrade(ctx context.Context, p accounts.Principal, ip netip.Addr, sub Subscription, c PlanChange, email string, byCard bool) (Payment, error) {
-	payment := Payment{
-		AccountID: sub.AccountID, TenantID: sub.TenantID, TenantName: sub.TenantName, PlanID: c.To, FromPlanID: c.From, BillingCycle: sub.Cycle,
-		AmountKobo: c.AmountKobo, Currency: sub.Currency, Mode: s.deps.Gateway.Mode(), Email: email, Status: StatusPending,
-		Purpose: PurposeUpgrade, SubscriptionID: sub.ID, PeriodStart: latest(s.now(), sub.PeriodStart), PeriodEnd: sub.PeriodEnd, Charged: byCard,
-	}
+func (s *Service) openUpgrade(ctx context.Context, p accounts.Principal, ip netip.Addr, sub Subscription, c PlanChange, cost int64, email string,
+	byCard bool,
+) (Payment, error) {
+	payment := s.upgradePayment(sub, c, cost)
+	payment.Email = email
 	err := postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 		tenant, current, err := s.lockBoth(ctx, tx, sub.TenantID, sub.ID)
 		if err != nil {
@@ -192,6 +214,10 @@ func (s *Service) openUpgrade(ctx context.Context, p accounts.Principal, ip neti
 		if a.chargeOpen {
 			return ErrUpgradeUnderWay
 		}
+		if payment, err = payFrom(ctx, tx, payment); err != nil {
+			return err
+		}
+		payment.Charged = payment.Charged || byCard
 		payment, err = s.insert(ctx, tx, payment, p, ip)
 		return err
 	})
@@ -242,7 +268,7 @@ func (s *Service) initializeRenewal(ctx context.Context, p accounts.Principal, i
 	}
 	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)
 	defer cancel()
-	return s.initialize(call, payment)
+	return s.collect(call, payment)
 }
 
 // payEarly is how long before its end the next period can be paid by hand.

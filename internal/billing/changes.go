@@ -159,6 +159,7 @@ type PlanChange struct {
 	Outcome          PlanOutcome
 	From, To         string
 	AmountKobo       int64 // to be paid now, or paid
+	CreditKobo       int64 // what comes from the account's credit on top
 	Currency         string
 	EffectiveAt      time.Time // when the client has the plan, or had it from
 	AuthorizationURL string    // of PlanPaymentRequired

@@ -60,7 +60,7 @@ func (s *Service) Initialize(ctx context.Context, p accounts.Principal, ip netip
 		if err != nil {
 			return Payment{}, err
 		}
-		payment, err = s.initialize(call, payment)
+		payment, err = s.collect(call, payment)
 		if !errors.Is(err, ErrDuplicateReference) {
 			return payment, err
 		}
@@ -148,18 +148,21 @@ func (s *Service) open(ctx context.Context, p accounts.Principal, ip netip.Addr,
 		Currency: plan.Currency, Mode: s.deps.Gateway.Mode(), Email: p.Email,
 		Status: StatusPending, Purpose: PurposeActivation, CreatedAt: s.now(),
 	}
-	var err error
-	if payment.AmountKobo, err = s.deps.Invoices.Charge(ctx, s.deps.Pool, price(plan, cycle)); err != nil {
+	cost, err := s.gross(ctx, s.deps.Pool, p.AccountID, price(plan, cycle))
+	if err != nil {
 		return Payment{}, err
 	}
 	for {
-		payment.Reference = newReference()
+		payment.Reference, payment.AmountKobo = newReference(), cost
 		err := postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 			current, err := s.deps.Tenants.Lock(ctx, tx, t.ID)
 			if err != nil {
 				return err
 			}
 			if err := checkPayable(current, plan); err != nil {
+				return err
+			}
+			if payment, err = payFrom(ctx, tx, payment); err != nil {
 				return err
 			}
 			if payment.ID, err = insertPayment(ctx, tx, payment, payment.CreatedAt.Add(firstCheck)); err != nil {
@@ -169,6 +172,7 @@ func (s *Service) open(ctx context.Context, p accounts.Principal, ip netip.Addr,
 				AccountID: int64(p.AccountID), Actor: p.Username, TenantID: int64(t.ID), Action: "payment.initialize", IP: ip,
 				Detail: map[string]any{
 					"reference": payment.Reference, "plan": plan.ID, "billing_cycle": string(cycle), "amount_kobo": payment.AmountKobo,
+					"credit_kobo": payment.CreditKobo,
 				},
 			})
 		})
@@ -181,6 +185,14 @@ func (s *Service) open(ctx context.Context, p accounts.Principal, ip netip.Addr,
 
 // newReference uses the alphabet that the gateway documents; the unique index catches the one in 2^48.
 func newReference() string { return "ODOO-" + strings.ToUpper(secrets.RandomHex(6)) }
+
+// collect has a committed payment paid: by the account's credit where that is enough, otherwise at the gateway's checkout.
+func (s *Service) collect(ctx context.Context, payment Payment) (Payment, error) {
+	if payment.AmountKobo == 0 {
+		return s.applyCredit(ctx, payment)
+	}
+	return s.initialize(ctx, payment)
+}
 
 // initialize tells the gateway about a committed payment. Whatever the outcome, the row ends in a state that the poller finishes.
 func (s *Service) initialize(ctx context.Context, payment Payment) (Payment, error) {

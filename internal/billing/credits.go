@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -14,7 +15,8 @@ import (
 	"controlplane/internal/postgres"
 )
 
-// KeepCredit decides that money of no use for its client stays with us as the customer's credit; Refund is the other way. Admins only.
+// KeepCredit decides that money of no use for its client stays with us as the customer's credit, which pays for what comes next, and at once
+// for what is due; Refund is the other way. Admins only.
 // Errors: ErrAdminOnly, ErrCreditNotFound, ErrCreditDecided, ErrExplanationEmpty.
 func (s *Service) KeepCredit(ctx context.Context, p accounts.Principal, ip netip.Addr, id int64, note string) error {
 	if !p.Admin {
@@ -44,7 +46,7 @@ func (s *Service) KeepCredit(ctx context.Context, p accounts.Principal, ip netip
 			UPDATE credits SET resolution = 'kept', resolved_at = $2, resolved_by = $3, note = $4 WHERE id = $1`, id, s.now(), p.Username, note); err != nil {
 			return err
 		}
-		if err := alerts.Resolve(ctx, tx, alertUnused, "payment/"+reference); err != nil {
+		if err := errors.Join(alerts.Resolve(ctx, tx, alertUnused, "payment/"+reference), hastenUnpaid(ctx, tx, account, s.now())); err != nil {
 			return err
 		}
 		return s.deps.Audit.RecordTx(ctx, tx, audit.Entry{

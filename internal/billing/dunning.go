@@ -63,6 +63,7 @@ type situation struct {
 	sub      Subscription
 	tenant   tenants.Tenant
 	attempts attempts
+	covered  bool          // the account's credit is enough for the coming period
 	counted  time.Duration // since sub.since(), less what is excused
 	now      time.Time
 }
@@ -90,6 +91,8 @@ func (d Dunning) decide(x situation) decision {
 			return decision{rest, s.PeriodEnd.Add(-days(d.Remind))}
 		}
 		return decision{remind, s.PeriodEnd}
+	case x.covered && !x.attempts.chargeOpen && s.Status == SubscriptionPastDue && s.Stage > 0 && (served(x.tenant.State) || s.DeletionAt != nil):
+		return decision{act: chargeAgain} // at any time: nobody need wait for the day of an attempt
 	case s.DeletionAt != nil:
 		if x.tenant.State == tenants.Scheduled || x.now.Before(*s.DeletionAt) {
 			return wait

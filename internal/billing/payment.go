@@ -53,7 +53,8 @@ type Payment struct {
 	TenantName       string
 	PlanID           string
 	BillingCycle     Cycle
-	AmountKobo       int64
+	AmountKobo       int64 // what the gateway is asked for; 0 when credit pays all
+	CreditKobo       int64 // what comes from the account's credit on top
 	Currency         string
 	Mode             string // "test" or "live", of the key that it was made with
 	Email            string
@@ -78,6 +79,9 @@ type Payment struct {
 	Attempt        int    // of a renewal, from 1; 0: the owner's own doing
 }
 
+// TotalKobo is what the payment is worth.
+func (p Payment) TotalKobo() int64 { return p.AmountKobo + p.CreditKobo }
+
 // Credit is money that was paid and activated nothing.
 type Credit struct {
 	ID         int64
@@ -86,9 +90,10 @@ type Credit struct {
 	Reference  string
 	TenantName string
 	AmountKobo int64
+	UsedKobo   int64 // of it, for other payments
 	Currency   string
 	Reason     string
-	Resolution string // "refunded" or "kept"; "" while somebody has to decide
+	Resolution string // "refunded" or "kept", which is spent on what comes next; "" while somebody has to decide
 	CreatedAt  time.Time
 }
 

@@ -39,6 +39,8 @@ type RefundOrder struct {
 	State         RefundState
 	Reason        string
 	RequestedBy   string // "": made at the gateway's dashboard
+	Ends          bool   // what the payment paid for ends when the money is back
+	ToCredit      bool   // to the customer's credit, not to their bank
 	Note          string // by which it is found at the gateway
 	GatewayID     int64  // 0: not known there yet
 	GatewayStatus RefundStatus
@@ -50,11 +52,12 @@ type RefundOrder struct {
 	CompletedAt   *time.Time
 }
 
-// RefundInput says what is to be given back. An amount of 0 means all that is left.
+// RefundInput says what is to be given back. An amount of 0 means all that is left. What comes back of a payment's credit becomes credit again.
 type RefundInput struct {
 	Reference  string
 	AmountKobo int64
 	Reason     string
+	End        *bool // whether what it paid for ends with it; nil: when nothing is left of the payment
 }
 
 // What those are told who give money back.
@@ -64,6 +67,7 @@ var (
 	ErrRefundRunning    = errs.New(errs.Conflict, "refund_running", "A refund of this payment is on its way to the gateway. Wait until it is known there.")
 	ErrRefundRepeated   = errs.New(errs.Conflict, "refund_repeated", "This very refund was made already. If another one is meant, give another reason.")
 	ErrRefundTooMuch    = errs.InvalidField("amount_kobo", "too_much", "That is more than is left of the payment.")
+	ErrRefundWhole      = errs.InvalidField("amount_kobo", "not_in_part", "What was paid from credit goes back as a whole: leave amount_kobo out.")
 	ErrRefundNegative   = errs.InvalidField("amount_kobo", "too_small", "amount_kobo must be 1 or more; leave it out to give back all that is left.")
 	ErrRefundReason     = errs.InvalidField("reason", "required", "Say why, in 1 to 500 characters.")
 	ErrRefundWrongMode  = errs.New(errs.Conflict, "wrong_mode", "This payment was made in the gateway's other mode.")

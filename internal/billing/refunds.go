@@ -28,9 +28,10 @@ const (
 )
 
 // Refund gives money of a payment back. Admins only. The wish is committed before the gateway hears of it; when its answer gets lost, the
-// refund is looked for there, and never sent again while it may be on its way. The answer is the state after the first attempt.
+// refund is looked for there, and never sent again while it may be on its way. The answer is the state after the first attempt. What the
+// payment paid for ends, if it does, when the money is back: until then the refund may fail.
 // Errors: ErrAdminOnly, ErrPaymentNotFound, ErrNothingToRefund, ErrRefundRunning, ErrRefundRepeated, ErrRefundTooMuch,
-// ErrRefundReason, ErrRefundWrongMode, ErrGatewayDown.
+// ErrRefundWhole, ErrRefundReason, ErrRefundWrongMode, ErrGatewayDown.
 func (s *Service) Refund(ctx context.Context, p accounts.Principal, ip netip.Addr, in RefundInput) (RefundOrder, error) {
 	if !p.Admin {
 		return RefundOrder{}, ErrAdminOnly
@@ -49,8 +50,8 @@ func (s *Service) Refund(ctx context.Context, p accounts.Principal, ip netip.Add
 		return RefundOrder{}, err
 	}
 	order, err := s.orderRefund(ctx, p, ip, in)
-	if err != nil {
-		return RefundOrder{}, err
+	if err != nil || order.ToCredit {
+		return order, err
 	}
 	// From here on the poller finishes it, whatever happens to the caller.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.GatewayTimeout)
@@ -67,8 +68,11 @@ func (s *Service) settleFor(ctx context.Context, reference string) error {
 	if err != nil {
 		return err
 	}
-	if payment.Mode != s.deps.Gateway.Mode() {
+	switch {
+	case payment.Mode != s.deps.Gateway.Mode():
 		return ErrRefundWrongMode
+	case payment.AmountKobo == 0:
+		return nil // the gateway knows nothing of it
 	}
 	return s.settleNow(ctx, reference)
 }
@@ -78,6 +82,10 @@ func (s *Service) orderRefund(ctx context.Context, p accounts.Principal, ip neti
 	err := postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 		payment, err := lockPayment(ctx, tx, in.Reference)
 		if err != nil {
+			return err
+		}
+		if payment.AmountKobo == 0 {
+			order, err = s.refundCreditTx(ctx, tx, p, ip, payment, in)
 			return err
 		}
 		left, err := refundable(ctx, tx, payment.ID)
@@ -97,17 +105,12 @@ func (s *Service) orderRefund(ctx context.Context, p accounts.Principal, ip neti
 		now := s.now()
 		order = RefundOrder{
 			PaymentID: payment.ID, Reference: payment.Reference, AmountKobo: amount, Currency: payment.Currency, State: RefundRequested,
-			Reason: in.Reason, RequestedBy: p.Username, Note: "refund " + secrets.RandomHex(10), CreatedAt: now,
+			Reason: in.Reason, RequestedBy: p.Username, Ends: in.End == nil && amount == left || in.End != nil && *in.End, Note: "refund " + secrets.RandomHex(10), CreatedAt: now,
 		}
 		if order.ID, err = insertRefund(ctx, tx, order, now.Add(refundLease)); err != nil {
 			return err
 		}
-		return s.deps.Audit.RecordTx(ctx, tx, audit.Entry{
-			AccountID: int64(p.AccountID), Actor: p.Username, TenantID: int64(payment.TenantID), Action: "payment.refund", IP: ip,
-			Detail: map[string]any{
-				"reference": payment.Reference, "refund": int64(order.ID), "amount_kobo": amount, "currency": payment.Currency, "reason": in.Reason,
-			},
-		})
+		return s.recordRefund(ctx, tx, p, ip, payment, order)
 	})
 	switch postgres.UniqueViolation(err) {
 	case "refunds_one_requested":
@@ -116,6 +119,43 @@ func (s *Service) orderRefund(ctx context.Context, p accounts.Principal, ip neti
 		return RefundOrder{}, ErrRefundRepeated
 	}
 	return order, err
+}
+
+func (s *Service) recordRefund(ctx context.Context, tx pgx.Tx, p accounts.Principal, ip netip.Addr, payment Payment, order RefundOrder) error {
+	return s.deps.Audit.RecordTx(ctx, tx, audit.Entry{
+		AccountID: int64(p.AccountID), Actor: p.Username, TenantID: int64(payment.TenantID), Action: "payment.refund", IP: ip,
+		Detail: map[string]any{
+			"reference": payment.Reference, "refund": int64(order.ID), "amount_kobo": order.AmountKobo, "currency": payment.Currency, "reason": order.Reason,
+			"end_subscription": order.Ends, "to_credit": order.ToCredit,
+		},
+	})
+}
+
+// refundCreditTx gives back a payment that came from credit alone: to the credit, at once. The credit itself can be given back after that.
+func (s *Service) refundCreditTx(ctx context.Context, tx pgx.Tx, p accounts.Principal, ip netip.Addr, payment Payment, in RefundInput) (RefundOrder, error) {
+	switch {
+	case payment.Status != StatusSuccess:
+		return RefundOrder{}, ErrNothingToRefund
+	case in.AmountKobo != 0 && in.AmountKobo != payment.CreditKobo:
+		return RefundOrder{}, ErrRefundWhole
+	}
+	order := RefundOrder{Reason: in.Reason, RequestedBy: p.Username, Ends: in.End == nil || *in.End}
+	if order.Ends {
+		if err := s.endPaidTx(ctx, tx, payment, in.Reason); err != nil {
+			return order, err
+		}
+	}
+	order, err := s.giveCreditBackTx(ctx, tx, payment, order)
+	if err != nil {
+		return order, err
+	}
+	if order.ID == 0 {
+		return order, ErrNothingToRefund
+	}
+	if err := setAllRefunded(ctx, tx, payment, order.AmountKobo, s.now()); err != nil {
+		return order, err
+	}
+	return order, s.recordRefund(ctx, tx, p, ip, payment, order)
 }
 
 // sendRefund does what is due of a requested refund: looks for it when it may be there, sends it when it can't be. An error means that

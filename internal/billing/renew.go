@@ -114,6 +114,13 @@ func (s *Service) situation(ctx context.Context, id SubscriptionID) (situation, 
 	if x.attempts, err = readAttempts(ctx, s.deps.Pool, x.sub); err != nil {
 		return x, err
 	}
+	if x.sub.Status == SubscriptionPastDue && x.sub.ReturnedAt == nil {
+		due, err := s.renewal(ctx, s.deps.Pool, x.sub, x.tenant)
+		if err != nil {
+			return x, err
+		}
+		x.covered = due.AmountKobo == 0
+	}
 	lost, err := s.excused(ctx, s.deps.Pool, x.sub.since(), x.now)
 	x.counted = x.now.Sub(x.sub.since()) - lost
 	return x, err

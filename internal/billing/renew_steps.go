@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,19 +52,16 @@ func (s *Service) amountDue(ctx context.Context, q postgres.Querier, sub Subscri
 	if err != nil {
 		return plan, 0, fmt.Errorf("find the plan to be paid: %w", err)
 	}
-	kobo, err := s.gross(ctx, q, price(plan, sub.Cycle))
+	kobo, err := s.gross(ctx, q, sub.AccountID, price(plan, sub.Cycle))
 	return plan, kobo, err
 }
 
-// gross is what is charged for a price: with tax, where prices are without.
-func (s *Service) gross(ctx context.Context, q postgres.Querier, kobo int64) (int64, error) {
-	if s.deps.Invoices == nil {
-		return kobo, nil
-	}
-	return s.deps.Invoices.Charge(ctx, q, kobo)
+// gross is what an account is charged for a price: with its tax, where prices are without.
+func (s *Service) gross(ctx context.Context, q postgres.Querier, account accounts.ID, kobo int64) (int64, error) {
+	return s.deps.Invoices.Charge(ctx, q, account, kobo)
 }
 
-// attempt begins the next attempt at being paid, or the present one again: the card is charged if there is one.
+// attempt begins the next attempt at being paid, or the present one again: from credit, and the card is charged for the rest if there is one.
 func (s *Service) attempt(ctx context.Context, x situation, again bool) error {
 	var payment Payment
 	var card savedCard
@@ -75,21 +73,36 @@ func (s *Service) attempt(ctx context.Context, x situation, again bool) error {
 			s.reached(sub, x)
 			sub.Stage, sub.Status = sub.Stage+1, SubscriptionPastDue
 		}
-		var err error
-		if card, err = s.usableCard(ctx, tx, *sub); err != nil || card.code == "" {
+		p, err := s.renewal(ctx, tx, *sub, x.tenant)
+		if err != nil {
 			return err
 		}
-		if payment, err = s.renewal(ctx, tx, *sub, x.tenant); err != nil {
-			return err
+		if !p.Charged {
+			if card, err = s.usableCard(ctx, tx, *sub); err != nil || card.code == "" {
+				return err
+			}
+			p.Email, p.Charged = card.email, true
 		}
-		payment.Email, payment.Charged, payment.Attempt = card.email, true, sub.Stage
-		payment, err = s.insert(ctx, tx, payment, accounts.System(), netip.Addr{})
+		p.Attempt = sub.Stage
+		payment, err = s.insert(ctx, tx, p, accounts.System(), netip.Addr{})
 		return err
 	})
-	if err != nil || payment.ID == 0 {
+	switch {
+	case err != nil || payment.ID == 0:
 		return err
+	case payment.AmountKobo == 0:
+		return s.credited(ctx, payment)
 	}
 	return s.chargeCard(ctx, payment, card)
+}
+
+// credited pays from credit. When that has gone meanwhile the attempt counts for nothing and is made again.
+func (s *Service) credited(ctx context.Context, p Payment) error {
+	_, err := s.applyCredit(ctx, p)
+	if errors.Is(err, ErrCreditGone) {
+		return nil
+	}
+	return err
 }
 
 // keepPlanThatFits gives up a downgrade to a plan that has become too small meanwhile.
@@ -111,13 +124,16 @@ func (s *Service) keepPlanThatFits(ctx context.Context, tx pgx.Tx, sub *Subscrip
 }
 
 // renewal is a payment for the next period, to be stored.
-func (s *Service) renewal(ctx context.Context, tx pgx.Tx, sub Subscription, tenant tenants.Tenant) (Payment, error) {
-	plan, kobo, err := s.amountDue(ctx, tx, sub, tenant)
-	return Payment{
+func (s *Service) renewal(ctx context.Context, q postgres.Querier, sub Subscription, tenant tenants.Tenant) (Payment, error) {
+	plan, kobo, err := s.amountDue(ctx, q, sub, tenant)
+	if err != nil {
+		return Payment{}, err
+	}
+	return payFrom(ctx, q, Payment{
 		AccountID: sub.AccountID, TenantID: sub.TenantID, TenantName: sub.TenantName, PlanID: plan.ID, BillingCycle: sub.Cycle,
 		AmountKobo: kobo, Currency: plan.Currency, Mode: sub.Mode, Email: sub.Email, Status: StatusPending, Purpose: PurposeRenewal,
 		SubscriptionID: sub.ID, PeriodStart: sub.PeriodEnd, PeriodEnd: Next(sub.Anchor, sub.PeriodEnd, sub.Cycle),
-	}, err
+	})
 }
 
 // insert stores a payment under a fresh reference, which is unique by its 48 random bits; the database refuses the one that isn't.
@@ -131,7 +147,7 @@ func (s *Service) insert(ctx context.Context, tx pgx.Tx, p Payment, by accounts.
 		AccountID: int64(by.AccountID), Actor: by.Username, TenantID: int64(p.TenantID), Action: "payment.initialize", IP: ip,
 		Detail: map[string]any{
 			"reference": p.Reference, "plan": p.PlanID, "billing_cycle": string(p.BillingCycle), "amount_kobo": p.AmountKobo,
-			"purpose": string(p.Purpose), "by_card": p.Charged,
+			"credit_kobo": p.CreditKobo, "purpose": string(p.Purpose), "by_card": p.Charged,
 		},
 	})
 }
@@ -211,6 +227,9 @@ func (s *Service) link(ctx context.Context, x situation) (string, error) {
 		if payment, err = s.renewal(ctx, tx, *sub, x.tenant); err != nil {
 			return err
 		}
+		if payment.AmountKobo == 0 { // no link is needed: it is an attempt
+			payment.Attempt = sub.Stage
+		}
 		open, err := openLink(ctx, tx, payment, s.now().Add(-linkAge))
 		if err == nil {
 			payment = open
@@ -223,6 +242,9 @@ func (s *Service) link(ctx context.Context, x situation) (string, error) {
 	})
 	if err != nil || payment.AuthorizationURL != "" {
 		return payment.AuthorizationURL, err
+	}
+	if payment.AmountKobo == 0 {
+		return "", cmp.Or(s.credited(ctx, payment), errMoved)
 	}
 	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 	"controlplane/internal/tenants"
 )
 
-const paymentColumns = `p.id, p.account_id, p.tenant_id, t.name, p.plan_id, p.billing_cycle, p.amount_kobo, p.currency, p.mode, p.email,
+const paymentColumns = `p.id, p.account_id, p.tenant_id, t.name, p.plan_id, p.billing_cycle, p.amount_kobo, p.credit_kobo, p.currency, p.mode, p.email,
 	p.reference, coalesce(p.authorization_url, ''), p.status, p.purpose, coalesce(p.review, ''), p.gateway_status, p.refunded_kobo, coalesce(p.received_kobo, 0), p.created_at,
 	p.paid_at, p.completed_at, coalesce(p.subscription_id, 0), p.period_start, p.period_end, coalesce(p.from_plan_id, ''), p.charged, p.attempt`
 
@@ -23,7 +23,7 @@ const fromPayments = ` FROM payments p JOIN tenants t ON t.id = p.tenant_id `
 func scanPayment(row pgx.CollectableRow) (Payment, error) {
 	var p Payment
 	var start, end *time.Time
-	err := row.Scan(&p.ID, &p.AccountID, &p.TenantID, &p.TenantName, &p.PlanID, &p.BillingCycle, &p.AmountKobo, &p.Currency, &p.Mode,
+	err := row.Scan(&p.ID, &p.AccountID, &p.TenantID, &p.TenantName, &p.PlanID, &p.BillingCycle, &p.AmountKobo, &p.CreditKobo, &p.Currency, &p.Mode,
 		&p.Email, &p.Reference, &p.AuthorizationURL, &p.Status, &p.Purpose, &p.Review, &p.GatewayStatus, &p.RefundedKobo, &p.ReceivedKobo, &p.CreatedAt, &p.PaidAt,
 		&p.CompletedAt, &p.SubscriptionID, &start, &end, &p.FromPlanID, &p.Charged, &p.Attempt)
 	if start != nil && end != nil {
@@ -86,11 +86,11 @@ func insertPayment(ctx context.Context, q postgres.Querier, p Payment, nextCheck
 	var id PaymentID
 	err := q.QueryRow(ctx, `
 		INSERT INTO payments (account_id, tenant_id, plan_id, billing_cycle, amount_kobo, currency, mode, email, reference, created_at,
-		                      next_check_at, purpose, subscription_id, period_start, period_end, from_plan_id, charged, attempt)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, nullif($13::bigint, 0), $14, $15, nullif($16, ''), $17, $18)
+		                      next_check_at, purpose, subscription_id, period_start, period_end, from_plan_id, charged, attempt, credit_kobo)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, nullif($13::bigint, 0), $14, $15, nullif($16, ''), $17, $18, $19)
 		RETURNING id`,
 		p.AccountID, p.TenantID, p.PlanID, p.BillingCycle, p.AmountKobo, p.Currency, p.Mode, p.Email, p.Reference, p.CreatedAt,
-		nextCheck, p.Purpose, p.SubscriptionID, instant(p.PeriodStart), instant(p.PeriodEnd), p.FromPlanID, p.Charged, p.Attempt).Scan(&id)
+		nextCheck, p.Purpose, p.SubscriptionID, instant(p.PeriodStart), instant(p.PeriodEnd), p.FromPlanID, p.Charged, p.Attempt, p.CreditKobo).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("store the payment: %w", err)
 	}

@@ -48,7 +48,7 @@ func listCredits(ctx context.Context, q postgres.Querier, skip, limit int) ([]Cr
 		return nil, 0, fmt.Errorf("count the credits: %w", err)
 	}
 	rows, err := q.Query(ctx, `
-		SELECT c.id, c.account_id, c.payment_id, p.reference, t.name, c.amount_kobo, c.currency, c.reason, coalesce(c.resolution, ''), c.created_at
+		SELECT c.id, c.account_id, c.payment_id, p.reference, t.name, c.amount_kobo, c.used_kobo, c.currency, c.reason, coalesce(c.resolution, ''), c.created_at
 		FROM credits c JOIN payments p ON p.id = c.payment_id JOIN tenants t ON t.id = p.tenant_id
 		ORDER BY c.id DESC OFFSET $1 LIMIT $2`, skip, limit)
 	if err != nil {
@@ -56,7 +56,7 @@ func listCredits(ctx context.Context, q postgres.Querier, skip, limit int) ([]Cr
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Credit, error) {
 		var c Credit
-		err := row.Scan(&c.ID, &c.AccountID, &c.PaymentID, &c.Reference, &c.TenantName, &c.AmountKobo, &c.Currency, &c.Reason, &c.Resolution, &c.CreatedAt)
+		err := row.Scan(&c.ID, &c.AccountID, &c.PaymentID, &c.Reference, &c.TenantName, &c.AmountKobo, &c.UsedKobo, &c.Currency, &c.Reason, &c.Resolution, &c.CreatedAt)
 		return c, err
 	})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 const refundColumns = `r.id, r.payment_id, p.reference, p.account_id, p.tenant_id, t.name, r.amount_kobo, r.currency, r.state, r.reason,
-	coalesce(r.requested_by, ''), r.note, coalesce(r.gateway_id, 0), r.gateway_status, coalesce(r.error, ''), r.sends, r.sent_at, r.created_at,
+	coalesce(r.requested_by, ''), r.end_subscription, r.to_credit, r.note, coalesce(r.gateway_id, 0), r.gateway_status, coalesce(r.error, ''), r.sends, r.sent_at, r.created_at,
 	r.accepted_at, r.completed_at`
 
 const fromRefunds = ` FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN tenants t ON t.id = p.tenant_id `
@@ -19,7 +19,7 @@ const fromRefunds = ` FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN
 func scanRefund(row pgx.CollectableRow) (RefundOrder, error) {
 	var r RefundOrder
 	err := row.Scan(&r.ID, &r.PaymentID, &r.Reference, &r.AccountID, &r.TenantID, &r.TenantName, &r.AmountKobo, &r.Currency, &r.State, &r.Reason,
-		&r.RequestedBy, &r.Note, &r.GatewayID, &r.GatewayStatus, &r.Error, &r.Sends, &r.SentAt, &r.CreatedAt, &r.AcceptedAt, &r.CompletedAt)
+		&r.RequestedBy, &r.Ends, &r.ToCredit, &r.Note, &r.GatewayID, &r.GatewayStatus, &r.Error, &r.Sends, &r.SentAt, &r.CreatedAt, &r.AcceptedAt, &r.CompletedAt)
 	return r, err
 }
 
@@ -61,8 +61,12 @@ func listRefunds(ctx context.Context, q postgres.Querier, skip, limit int) ([]Re
 }
 
 // refundable is what may still be given back of a payment whose row the caller holds: what came in, less what went back, is on its way
-// or is claimed by a bank. It is 0 for one that was never paid.
+// or is claimed by a bank or, as a credit, was spent. It is 0 for one that was never paid.
 func refundable(ctx context.Context, tx pgx.Tx, id PaymentID) (int64, error) {
+	// Nobody spends the credit that it became while that is added up.
+	if err := exec(ctx, tx, "lock the credit", `SELECT id FROM credits WHERE payment_id = $1 FOR UPDATE`, id); err != nil {
+		return 0, err
+	}
 	var left int64
 	err := tx.QueryRow(ctx, `
 		SELECT CASE
@@ -70,7 +74,8 @@ func refundable(ctx context.Context, tx pgx.Tx, id PaymentID) (int64, error) {
 				WHEN p.status = 'success' THEN p.amount_kobo
 				WHEN p.status IN ('pending', 'failed') AND p.review IS NOT NULL THEN coalesce(p.received_kobo, 0)
 				ELSE 0 END
-			- (SELECT coalesce(sum(amount_kobo), 0) FROM refunds WHERE payment_id = p.id AND state <> 'failed')
+			- (SELECT coalesce(sum(used_kobo), 0) FROM credits WHERE payment_id = p.id)
+			- (SELECT coalesce(sum(amount_kobo), 0) FROM refunds WHERE payment_id = p.id AND state <> 'failed' AND NOT to_credit)
 			- (SELECT coalesce(sum(amount_kobo), 0) FROM disputes WHERE payment_id = p.id AND outcome <> 'won')
 		FROM payments p WHERE p.id = $1`, id).Scan(&left)
 	if err != nil {
@@ -90,9 +95,10 @@ func gatewayID(ctx context.Context, q postgres.Querier, id PaymentID) (int64, er
 func insertRefund(ctx context.Context, tx pgx.Tx, r RefundOrder, next time.Time) (RefundID, error) {
 	var id RefundID
 	err := tx.QueryRow(ctx, `
-		INSERT INTO refunds (payment_id, amount_kobo, currency, state, reason, requested_by, note, gateway_id, created_at, next_check_at)
-		VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, nullif($8::bigint, 0), $9, $10) RETURNING id`,
-		r.PaymentID, r.AmountKobo, r.Currency, r.State, r.Reason, r.RequestedBy, r.Note, r.GatewayID, r.CreatedAt, next).Scan(&id)
+		INSERT INTO refunds (payment_id, amount_kobo, currency, state, reason, requested_by, note, gateway_id, created_at, next_check_at,
+		                     end_subscription, to_credit)
+		VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, nullif($8::bigint, 0), $9, $10, $11, $12) RETURNING id`,
+		r.PaymentID, r.AmountKobo, r.Currency, r.State, r.Reason, r.RequestedBy, r.Note, r.GatewayID, r.CreatedAt, next, r.Ends, r.ToCredit).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("store the refund: %w", err)
 	}
@@ -143,7 +149,7 @@ func claimRefunds(ctx context.Context, q postgres.Querier, mode string, now time
 func returned(ctx context.Context, tx pgx.Tx, id PaymentID) (int64, error) {
 	var kobo int64
 	err := tx.QueryRow(ctx, `
-		SELECT (SELECT coalesce(sum(amount_kobo), 0) FROM refunds WHERE payment_id = $1 AND state = 'processed')
+		SELECT (SELECT coalesce(sum(amount_kobo), 0) FROM refunds WHERE payment_id = $1 AND state = 'processed' AND NOT to_credit)
 			+ (SELECT coalesce(sum(amount_kobo), 0) FROM disputes WHERE payment_id = $1 AND outcome = 'lost')`, id).Scan(&kobo)
 	if err != nil {
 		return 0, fmt.Errorf("add up what went back: %w", err)

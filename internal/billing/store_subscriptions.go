@@ -15,7 +15,7 @@ import (
 
 const subscriptionColumns = `s.id, s.account_id, s.tenant_id, t.name, s.plan_id, coalesce(s.next_plan_id, ''), s.billing_cycle, s.currency, s.mode,
 	s.email, s.status, s.anchor, s.period_start, s.period_end, coalesce(s.authorization_id, 0), s.stage, s.announced, s.stage_at,
-	s.suspended_at, s.deletion_at, s.cancelled_at, s.created_at`
+	s.suspended_at, s.deletion_at, s.cancelled_at, s.returned_at, s.created_at`
 
 const fromSubscriptions = ` FROM subscriptions s JOIN tenants t ON t.id = s.tenant_id `
 
@@ -23,7 +23,7 @@ func scanSubscription(row pgx.CollectableRow) (Subscription, error) {
 	var s Subscription
 	err := row.Scan(&s.ID, &s.AccountID, &s.TenantID, &s.TenantName, &s.PlanID, &s.NextPlanID, &s.Cycle, &s.Currency, &s.Mode, &s.Email,
 		&s.Status, &s.Anchor, &s.PeriodStart, &s.PeriodEnd, &s.Authorization, &s.Stage, &s.Announced, &s.StageAt, &s.SuspendedAt,
-		&s.DeletionAt, &s.CancelledAt, &s.CreatedAt)
+		&s.DeletionAt, &s.CancelledAt, &s.ReturnedAt, &s.CreatedAt)
 	return s, err
 }
 
@@ -84,15 +84,22 @@ func saveSubscription(ctx context.Context, tx pgx.Tx, s Subscription, nextAction
 		UPDATE subscriptions SET plan_id = $2, next_plan_id = nullif($3, ''), email = $4, status = $5, period_start = $6, period_end = $7,
 			authorization_id = nullif($8::bigint, 0), stage = $9, announced = $10, stage_at = $11, suspended_at = $12, deletion_at = $13,
 			cancelled_at = $14, ended_at = CASE WHEN $5 = 'ended' THEN coalesce(ended_at, $16::timestamptz) END,
-			next_action_at = CASE WHEN $5 <> 'ended' THEN $15::timestamptz END, updated_at = $16
+			next_action_at = CASE WHEN $5 <> 'ended' THEN $15::timestamptz END, updated_at = $16, anchor = $17,
+			returned_at = $18
 		WHERE id = $1`, s.ID, s.PlanID, s.NextPlanID, s.Email, s.Status, s.PeriodStart, s.PeriodEnd, s.Authorization, s.Stage, s.Announced,
-		s.StageAt, s.SuspendedAt, s.DeletionAt, s.CancelledAt, nextAction, now)
+		s.StageAt, s.SuspendedAt, s.DeletionAt, s.CancelledAt, nextAction, now, s.Anchor, s.ReturnedAt)
 }
 
 // lookAgain says when somebody has to look at a subscription next.
 func lookAgain(ctx context.Context, q postgres.Querier, id SubscriptionID, at time.Time) error {
 	return exec(ctx, q, "postpone the look at a subscription", `
 		UPDATE subscriptions SET next_action_at = $2 WHERE id = $1 AND next_action_at IS NOT NULL`, id, at)
+}
+
+// hastenUnpaid has an account's unpaid subscriptions looked at now: there is credit for them.
+func hastenUnpaid(ctx context.Context, q postgres.Querier, account accounts.ID, now time.Time) error {
+	return exec(ctx, q, "hasten the look at unpaid subscriptions", `
+		UPDATE subscriptions SET next_action_at = $2 WHERE account_id = $1 AND status = 'past_due' AND next_action_at > $2`, account, now)
 }
 
 func claimSubscriptions(ctx context.Context, q postgres.Querier, mode string, now time.Time, lease time.Duration, limit int) ([]SubscriptionID, error) {
@@ -150,8 +157,8 @@ func unsettled(ctx context.Context, q postgres.Querier, s Subscription, mode str
 func openLink(ctx context.Context, q postgres.Querier, p Payment, after time.Time) (Payment, error) {
 	return onePayment(ctx, q, "find an open checkout", `
 		WHERE p.subscription_id = $1 AND p.status = 'pending' AND NOT p.charged AND p.purpose = $2 AND p.period_start = $3 AND p.plan_id = $4
-			AND p.amount_kobo = $5 AND p.authorization_url IS NOT NULL AND p.created_at > $6 ORDER BY p.id DESC LIMIT 1`,
-		p.SubscriptionID, p.Purpose, p.PeriodStart, p.PlanID, p.AmountKobo, after)
+			AND p.amount_kobo = $5 AND p.credit_kobo = $7 AND p.authorization_url IS NOT NULL AND p.created_at > $6 ORDER BY p.id DESC LIMIT 1`,
+		p.SubscriptionID, p.Purpose, p.PeriodStart, p.PlanID, p.AmountKobo, after, p.CreditKobo)
 }
 
 func subscriptionsOfAccount(ctx context.Context, q postgres.Querier, account accounts.ID) ([]Subscription, error) {

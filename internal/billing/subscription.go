@@ -45,6 +45,7 @@ type Subscription struct {
 	SuspendedAt   *time.Time // by us
 	DeletionAt    *time.Time // by us
 	CancelledAt   *time.Time
+	ReturnedAt    *time.Time // what was paid is with its payer again: nothing is taken until somebody pays by hand
 	CreatedAt     time.Time
 }
 

@@ -26,7 +26,7 @@ func (s *Service) CreditNoteTx(ctx context.Context, tx pgx.Tx, d CreditDraft) (I
 	}
 	note := original
 	note.ID, note.Number, note.Lines = 0, "", nil
-	note.NetKobo, note.TaxKobo, note.GrossKobo = 0, 0, 0
+	note.NetKobo, note.TaxKobo, note.GrossKobo, note.CreditKobo = 0, 0, 0, 0
 	note.Key, note.Credits, note.Reason, note.Series = d.Key, original.Number, d.Reason, seriesOf(original.Mode(), true)
 	return s.issue(ctx, tx, note, func(note *Invoice) error {
 		gross, net, err := credited(ctx, tx, original.ID)

@@ -35,6 +35,7 @@ type Draft struct {
 	PeriodStart time.Time // what is paid for: the first and the last day; zero: no period
 	PeriodEnd   time.Time
 	Currency    string
+	CreditKobo  int64 // of the sum, paid from the customer's credit
 	Lines       []DraftLine
 }
 
@@ -71,9 +72,11 @@ type Invoice struct {
 	Currency       string
 	TaxName        string
 	TaxBasisPoints int64
+	TaxNote        string // why the tax isn't the seller's usual one; ""
 	NetKobo        int64
 	TaxKobo        int64
 	GrossKobo      int64
+	CreditKobo     int64 // of GrossKobo, paid from the customer's credit
 	Seller         Party
 	Buyer          Party
 	Lines          []Line

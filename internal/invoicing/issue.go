@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"controlplane/internal/accounts"
 	"controlplane/internal/ledger"
 	"controlplane/internal/postgres"
 )
@@ -21,19 +22,23 @@ func (s *Service) IssueTx(ctx context.Context, tx pgx.Tx, d Draft) (Invoice, err
 	inv := Invoice{
 		Series: seriesOf(d.Mode, false), Key: d.Key, AccountID: d.AccountID, TenantID: d.TenantID, PaymentID: d.PaymentID,
 		Reference: d.Reference, PeriodStart: day(d.PeriodStart), PeriodEnd: day(d.PeriodEnd), Currency: d.Currency, Seller: s.opts.Seller,
+		CreditKobo: d.CreditKobo,
 	}
 	return s.issue(ctx, tx, inv, func(inv *Invoice) error {
-		tax, err := rate(ctx, tx, s.opts.Seller.Country, inv.IssuedAt.In(s.opts.Location))
+		var err error
+		if inv.Buyer, err = buyer(ctx, tx, d.AccountID); err != nil {
+			return err
+		}
+		tax, err := s.rateFor(ctx, tx, inv.Buyer, inv.IssuedAt.In(s.opts.Location))
 		if err != nil {
 			return err
 		}
-		inv.TaxName, inv.TaxBasisPoints = tax.name, tax.basisPoints
+		inv.TaxName, inv.TaxBasisPoints, inv.TaxNote = tax.name, tax.basisPoints, tax.note
 		for _, l := range d.Lines {
 			net := tax.netOf(l.GrossKobo)
 			inv.add(Line{Description: l.Description, Quantity: l.Quantity, NetKobo: net, TaxKobo: l.GrossKobo - net, GrossKobo: l.GrossKobo})
 		}
-		inv.Buyer, err = buyer(ctx, tx, d.AccountID)
-		return err
+		return nil
 	})
 }
 
@@ -124,13 +129,14 @@ func lockCounter(ctx context.Context, tx pgx.Tx, series string, year int) (int, 
 func insert(ctx context.Context, tx pgx.Tx, inv *Invoice, year, sequence int) error {
 	err := tx.QueryRow(ctx, `
 		INSERT INTO invoices (series, year, sequence, key, credits_id, account_id, tenant_id, payment_id, issued_at, period_start, period_end,
-			currency, tax_name, tax_basis_points, net_kobo, tax_kobo, gross_kobo, reference, reason, seller, buyer)
+			currency, tax_name, tax_basis_points, net_kobo, tax_kobo, gross_kobo, reference, reason, seller, buyer,
+			tax_note, credit_kobo)
 		VALUES ($1, $2, $3, $4, (SELECT id FROM invoices WHERE number = $5), $6, nullif($7::bigint, 0), nullif($8::bigint, 0), $9, $10, $11,
-			$12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+			$12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 		RETURNING id, number`,
 		inv.Series, year, sequence, inv.Key, inv.Credits, inv.AccountID, inv.TenantID, inv.PaymentID, inv.IssuedAt, inv.PeriodStart,
 		inv.PeriodEnd, inv.Currency, inv.TaxName, inv.TaxBasisPoints, inv.NetKobo, inv.TaxKobo, inv.GrossKobo, inv.Reference, inv.Reason,
-		inv.Seller, inv.Buyer).Scan(&inv.ID, &inv.Number)
+		inv.Seller, inv.Buyer, inv.TaxNote, inv.CreditKobo).Scan(&inv.ID, &inv.Number)
 	if err != nil {
 		return fmt.Errorf("store invoice %s: %w", inv.Key, err)
 	}
@@ -150,7 +156,7 @@ func insert(ctx context.Context, tx pgx.Tx, inv *Invoice, year, sequence int) er
 }
 
 // buyer reads how an account wants to be named.
-func buyer(ctx context.Context, q postgres.Querier, account any) (Party, error) {
+func buyer(ctx context.Context, q postgres.Querier, account accounts.ID) (Party, error) {
 	var p Party
 	err := q.QueryRow(ctx, `
 		SELECT coalesce(nullif(p.name, ''), nullif(a.full_name, ''), a.username), coalesce(p.address, ''), coalesce(p.country, ''), coalesce(p.tax_id, ''), a.email

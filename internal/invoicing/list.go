@@ -12,7 +12,7 @@ import (
 
 const columns = `i.id, i.number, coalesce(c.number, ''), i.key, i.series, i.account_id, coalesce(i.tenant_id, 0), coalesce(i.payment_id, 0),
 	i.reference, i.reason, i.issued_at, i.period_start, i.period_end, i.currency, i.tax_name, i.tax_basis_points, i.net_kobo, i.tax_kobo,
-	i.gross_kobo, i.seller, i.buyer,
+	i.gross_kobo, i.tax_note, i.credit_kobo, i.seller, i.buyer,
 	(SELECT json_agg(json_build_object('Description', l.description, 'Quantity', l.quantity, 'NetKobo', l.net_kobo, 'TaxKobo', l.tax_kobo,
 		'GrossKobo', l.gross_kobo) ORDER BY l.position) FROM invoice_lines l WHERE l.invoice_id = i.id)`
 
@@ -67,8 +67,8 @@ func collect(ctx context.Context, q postgres.Querier, where string, args ...any)
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Invoice, error) {
 		var i Invoice
 		err := row.Scan(&i.ID, &i.Number, &i.Credits, &i.Key, &i.Series, &i.AccountID, &i.TenantID, &i.PaymentID, &i.Reference, &i.Reason,
-			&i.IssuedAt, &i.PeriodStart, &i.PeriodEnd, &i.Currency, &i.TaxName, &i.TaxBasisPoints, &i.NetKobo, &i.TaxKobo, &i.GrossKobo,
-			&i.Seller, &i.Buyer, &i.Lines)
+			&i.IssuedAt, &i.PeriodStart, &i.PeriodEnd, &i.Currency, &i.TaxName, &i.TaxBasisPoints, &i.NetKobo, &i.TaxKobo, &i.GrossKobo, &i.TaxNote,
+			&i.CreditKobo, &i.Seller, &i.Buyer, &i.Lines)
 		return i, err
 	})
 	if err != nil {

@@ -71,7 +71,7 @@ func (p *page) money(kobo int64, after string) {
 
 // totals stay together, with the words below them.
 func (p *page) totals() {
-	if _, pageHeight := p.GetPageSize(); p.GetY()+50 > pageHeight-footer {
+	if _, pageHeight := p.GetPageSize(); p.GetY()+63 > pageHeight-footer {
 		p.AddPage()
 	}
 	const label, value = 42.0, 40.0
@@ -98,12 +98,20 @@ func (p *page) totals() {
 	}
 	p.cell(label, 10, total, "L")
 	p.cell(value, 10, amount(p.inv.Currency, p.inv.GrossKobo)+"  ", "R")
-	p.Ln(16)
+	p.Ln(12)
+	if p.inv.CreditKobo > 0 {
+		line("Paid from credit", p.inv.CreditKobo)
+		line("Paid now", p.inv.GrossKobo-p.inv.CreditKobo)
+	}
+	p.Ln(4)
 }
 
 // notes say in words what a reader of the numbers asks next.
 func (p *page) notes() {
 	text := "All amounts in " + p.inv.Currency + "."
+	if p.inv.TaxNote != "" {
+		text = p.inv.TaxNote + "\n" + text
+	}
 	switch {
 	case p.inv.Credits != "":
 		text = "This credit note reduces invoice " + p.inv.Credits + ". " + text

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"time"
 
+	"controlplane/internal/accounts"
 	"controlplane/internal/postgres"
 )
 
@@ -16,6 +17,7 @@ const whole = 10_000
 type taxRate struct {
 	name        string
 	basisPoints int64
+	note        string // why it isn't the seller's usual one, as an invoice says it
 }
 
 // netOf returns the part of an amount that isn't tax, rounded half up. It finds exactly the net amount that gross was made from.
@@ -46,11 +48,35 @@ func rate(ctx context.Context, q postgres.Querier, country string, day time.Time
 	return t, nil
 }
 
-// Charge returns what a customer has to pay for something of this price: the price itself where prices include the tax.
-func (s *Service) Charge(ctx context.Context, q postgres.Querier, priceKobo int64) (int64, error) {
+// rateFor returns the tax that a buyer pays. Who is abroad is said by their billing profile, and counts only together with an address:
+// a country alone is no evidence that would do for a tax office.
+func (s *Service) rateFor(ctx context.Context, q postgres.Querier, to Party, day time.Time) (taxRate, error) {
+	seller := s.opts.Seller.Country
+	if to.Country == "" || to.Country == seller || to.Address == "" {
+		return rate(ctx, q, seller, day)
+	}
+	var t taxRate
+	err := q.QueryRow(ctx, `
+		SELECT name, basis_points, note FROM tax_exports WHERE country = $1 AND buyer IN ('', $2) AND valid_from <= $3::date
+		ORDER BY buyer DESC, valid_from DESC LIMIT 1`, seller, to.Country, day.Format(time.DateOnly)).Scan(&t.name, &t.basisPoints, &t.note)
+	if postgres.NoRows(err) {
+		return rate(ctx, q, seller, day)
+	}
+	if err != nil {
+		return taxRate{}, fmt.Errorf("find the tax on exports of %s: %w", seller, err)
+	}
+	return t, nil
+}
+
+// Charge returns what an account has to pay for something of this price: the price itself where prices include the tax.
+func (s *Service) Charge(ctx context.Context, q postgres.Querier, account accounts.ID, priceKobo int64) (int64, error) {
 	if !s.opts.PricesExcludeTax {
 		return priceKobo, nil
 	}
-	t, err := rate(ctx, q, s.opts.Seller.Country, s.today())
+	to, err := buyer(ctx, q, account)
+	if err != nil {
+		return 0, err
+	}
+	t, err := s.rateFor(ctx, q, to, s.today())
 	return t.grossOf(priceKobo), err
 }

@@ -30,11 +30,11 @@ func TestTax_RoundsBothWays(t *testing.T) {
 func TestCharge(t *testing.T) {
 	t.Parallel()
 	inclusive := setup(t)
-	kobo, err := inclusive.Charge(t.Context(), inclusive.pool, 1_500_000)
+	kobo, err := inclusive.Charge(t.Context(), inclusive.pool, inclusive.ada.AccountID, 1_500_000)
 	require.NoError(t, err)
 	require.Equal(t, int64(1_500_000), kobo)
 	exclusive := setup(t, invoicing.Options{PricesExcludeTax: true})
-	kobo, err = exclusive.Charge(t.Context(), exclusive.pool, 1_500_000)
+	kobo, err = exclusive.Charge(t.Context(), exclusive.pool, exclusive.ada.AccountID, 1_500_000)
 	require.NoError(t, err)
 	require.Equal(t, int64(1_612_500), kobo)
 	inv := exclusive.issue(exclusive.draft("payment/1", kobo))
