@@ -46,8 +46,9 @@ type bundle struct {
 
 	provisioner func() error // nil: works
 
-	mu  sync.Mutex
-	now time.Time
+	mu     sync.Mutex
+	now    time.Time
+	shared *simulator.Clock // the time when it isn't nil
 }
 
 // gateway is the real client, with answers that a test may change.
@@ -177,6 +178,9 @@ func (b *bundle) receive(w http.ResponseWriter, r *http.Request) {
 func (b *bundle) clock() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.shared != nil {
+		return b.shared.Now()
+	}
 	return b.now
 }
 

@@ -71,19 +71,7 @@ func (c *calendar) wireAll() {
 	c.ops, err = ops.New(ops.Deps{Pool: c.pool, Log: c.log}, ops.Options{Backoff: func(int) time.Duration { return 20 * time.Millisecond }})
 	require.NoError(c.t, err)
 	c.tenants = tenants.New(tenants.Deps{Pool: c.pool, Sealer: c.sealer, Audit: records, Ops: c.ops, Now: c.clock}, tenants.Options{})
-	endpoint := tenants.Endpoint{Address: netip.MustParseAddr("10.9.8.7"), HTTPPort: 8069, EventPort: 8072}
-	for kind, end := range map[string]func(ctx context.Context, tx pgx.Tx, id tenants.ID) error{
-		tenants.ProvisionKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
-			return c.tenants.ActivateTx(ctx, tx, id, endpoint)
-		},
-		tenants.SuspendKind: c.tenants.MarkSuspendedTx,
-		tenants.ResumeKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
-			return c.tenants.MarkResumedTx(ctx, tx, id, endpoint)
-		},
-		tenants.StopKind:   func(context.Context, pgx.Tx, tenants.ID) error { return nil },
-		tenants.ResizeKind: c.resized(endpoint),
-		tenants.DeleteKind: c.tenants.MarkDeletedTx,
-	} {
+	for kind, end := range c.ends() {
 		c.ops.Register(ops.Workflow{Kind: kind, Preemptible: kind != tenants.ProvisionKind && kind != tenants.DeleteKind, Steps: []ops.Step{{
 			Name: "all", Tx: func(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 				var in tenants.OperationInput
@@ -100,6 +88,23 @@ func (c *calendar) wireAll() {
 	}
 	c.Service = billing.New(c.deps, billing.Options{CallbackURL: "http://localhost/payment/callback", GatewayTimeout: 5 * time.Second, RunGap: 13 * time.Hour})
 	c.Register()
+}
+
+// ends are what operations on tenants come to, without the world that they change.
+func (c *calendar) ends() map[string]func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
+	endpoint := tenants.Endpoint{Address: netip.MustParseAddr("10.9.8.7"), HTTPPort: 8069, EventPort: 8072}
+	return map[string]func(ctx context.Context, tx pgx.Tx, id tenants.ID) error{
+		tenants.ProvisionKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
+			return c.tenants.ActivateTx(ctx, tx, id, endpoint)
+		},
+		tenants.SuspendKind: c.tenants.MarkSuspendedTx,
+		tenants.ResumeKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
+			return c.tenants.MarkResumedTx(ctx, tx, id, endpoint)
+		},
+		tenants.StopKind:   func(context.Context, pgx.Tx, tenants.ID) error { return nil },
+		tenants.ResizeKind: c.resized(endpoint),
+		tenants.DeleteKind: c.tenants.MarkDeletedTx,
+	}
 }
 
 // resized does what was put off when a resize took the place of something else, as the real one does.
@@ -190,5 +195,7 @@ func (c *calendar) balanced() {
 		GROUP BY 1, 2 HAVING count(*) > 1) AS x`))
 	require.Zero(c.t, c.count(`payments p WHERE status = 'success' AND purpose <> 'credit' AND NOT EXISTS (SELECT FROM invoices i WHERE i.payment_id = p.id)`))
 	require.Zero(c.t, c.count(`(SELECT a.name FROM ledger_lines l JOIN ledger_accounts a ON a.id = l.ledger_account_id WHERE a.name LIKE 'receivable/%'
-		GROUP BY 1 HAVING sum(debit_kobo) <> sum(credit_kobo)) AS x`), "all that is invoiced is paid")
+			AND NOT EXISTS (SELECT FROM refunds r JOIN payments p ON p.id = r.payment_id
+				WHERE 'receivable/' || p.account_id = a.name AND r.state IN ('pending', 'needs_attention'))
+		GROUP BY 1 HAVING sum(debit_kobo) <> sum(credit_kobo)) AS x`), "all that is invoiced is paid, but for what is just being given back")
 }
