@@ -64,6 +64,9 @@ func (p *platform) wireSchedules() {
 		},
 	)
 	if p.provision != nil {
+	if p.backupPlans != nil {
+		p.schedules.Add(p.backupSweeps()...)
+	}
 		p.schedules.Add(p.reconcile())
 		p.schedules.Add(p.measurements()...)
 	}

@@ -86,6 +86,9 @@ type platform struct {
 	cluster   *pgcluster.Cluster
 }
 
+
+	backupDesk  *backup.Desk // nil, as backups is
+	backupPlans *backup.Planner
 // serve runs until ctx ends, then drains.
 func serve(ctx context.Context, cfg config.Config, roles []string, log *slog.Logger) error {
 	p, err := openPlatform(ctx, cfg, roles, log)
@@ -144,6 +147,9 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	}
 	if worker {
 		if err := p.wireWorker(startup, installation); err != nil {
+	if err := p.wireBackupPlans(); err != nil {
+		return err
+	}
 			return err
 		}
 	}
@@ -214,7 +220,7 @@ func (p *platform) wireProvision(ctx context.Context, installation string) error
 	}
 	c := p.cfg.Cluster
 	p.provision, err = provision.New(provision.Deps{
-		Pool: p.pool, Ops: p.ops, Tenants: p.tenants, Runtime: p.engine, Database: p.cluster, Log: p.log,
+		Pool: p.pool, Ops: p.ops, Tenants: p.tenants, Runtime: p.engine, Database: p.cluster, Log: p.log, FinalBackup: p.finalBackup(),
 	}, provision.Options{
 		Installation: installation, Image: p.cfg.Engine.OdooImage, Supernet: c.Supernet, DNS: c.DNS,
 		DatabaseHost: c.Host, DatabasePort: c.Port, TenantDatabaseHost: c.TenantHost, SSLMode: c.SSLMode,

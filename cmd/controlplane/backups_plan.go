@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"controlplane/internal/backup"
+	"controlplane/internal/cleanup"
+	"controlplane/internal/provision"
+	"controlplane/internal/tenants"
+)
+
+// wireBackupPlans sets up who decides about backups; without a place for them there is nobody.
+func (p *platform) wireBackupPlans() error {
+	if p.backups == nil {
+		return nil
+	}
+	zone, err := p.cfg.BackupZone()
+	if err != nil {
+		return fmt.Errorf("BACKUP_TIMEZONE: %w", err)
+	}
+	p.backupPlans, err = backup.NewPlanner(backup.PlannerDeps{Pool: p.pool, Backups: p.backups, Log: p.log}, backup.PlannerOptions{
+		Zone: zone, Parallel: p.cfg.Backup.Parallel, Final: p.cfg.Backup.FinalRetention(), Overdue: time.Duration(p.cfg.Backup.MaxAge) * time.Hour,
+	})
+	if err != nil {
+		return fmt.Errorf("set up the schedule of backups: %w", err)
+	}
+	p.backupDesk, err = backup.NewDesk(backup.DeskDeps{Pool: p.pool, Backups: p.backups, Tenants: p.tenants, Audit: p.audit}, backup.DeskOptions{})
+	if err != nil {
+		return fmt.Errorf("set up requests for backups: %w", err)
+	}
+	return nil
+}
+
+// finalBackup is what deletions wait for, or nil.
+func (p *platform) finalBackup() provision.FinalBackup {
+	if p.backups == nil {
+		return nil
+	}
+	return finalBackup{p.backups}
+}
+
+// finalBackup lets a deletion wait for what the backup workers do.
+type finalBackup struct{ backups *backup.Service }
+
+// Ensure implements provision.FinalBackup.
+func (f finalBackup) Ensure(ctx context.Context, t tenants.Tenant) error {
+	done, err := f.backups.EnsureFinal(ctx, t.ID)
+	if err == nil && !done {
+		return provision.ErrBackupGoingOn
+	}
+	return err
+}
+
+func (p *platform) backupSweeps() []cleanup.Sweep {
+	return []cleanup.Sweep{
+		{
+			Name: "backups", Description: "Asks for the backups of clients that are due, a few at a time", Cron: "@every 30s",
+			Run: cleanup.Counted(p.backupPlans.TakeDue),
+		},
+		{
+			Name: "backup_retention", Description: "Marks weekly and monthly backups, and removes those that nobody needs any more", Cron: "20 * * * *",
+			Jitter: 5 * time.Minute, Run: cleanup.Counted(p.backupPlans.Prune),
+		},
+		{
+			Name: "backup_age", Description: "Tells operators of running clients whose newest good backup is too old", Cron: "*/15 * * * *",
+			Jitter: time.Minute, AtStart: true, Run: cleanup.Plain(p.watchBackups),
+		},
+	}
+}
+
+func (p *platform) watchBackups(ctx context.Context) error {
+	_, err := p.backupPlans.Watch(ctx)
+	return err
+}
