@@ -24,7 +24,9 @@ type storage struct {
 	locks map[string]func() // by which Unlock ends a lock
 }
 
-func newStorage(store *certs.Store) *storage { return &storage{store: store, locks: map[string]func(){}} }
+func newStorage(store *certs.Store) *storage {
+	return &storage{store: store, locks: map[string]func(){}}
+}
 
 // Store writes a file.
 func (s *storage) Store(ctx context.Context, key string, value []byte) error {

@@ -26,7 +26,9 @@ type Hook struct {
 }
 
 // NewHook returns a provider that calls command, a program's path, with environ.
-func NewHook(command string, environ []string) *Hook { return &Hook{command: command, environ: environ} }
+func NewHook(command string, environ []string) *Hook {
+	return &Hook{command: command, environ: environ}
+}
 
 // AppendRecords has records added.
 func (h *Hook) AppendRecords(ctx context.Context, zone string, records []libdns.Record) ([]libdns.Record, error) {

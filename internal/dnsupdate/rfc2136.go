@@ -27,7 +27,9 @@ const (
 )
 
 // Algorithms returns the names of the algorithms by which updates can be signed.
-func Algorithms() []string { return []string{"hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"} }
+func Algorithms() []string {
+	return []string{"hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"}
+}
 
 // RFC2136 changes zones of a name server that takes dynamic updates.
 type RFC2136 struct {

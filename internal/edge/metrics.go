@@ -64,6 +64,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			out <- gauge(descHealthy, oneIf(!t.health.bad.Load()), name)
 		}
 	}
+	c.tls.collect(out)
 	c.traffic.api.collect(out, apiLabel)
 	c.traffic.nobody.collect(out, nobodyLabel)
 }

@@ -45,7 +45,7 @@ type tlsSide struct {
 	shelf  *shelf
 	files  *certificateFiles // nil: none
 	mirror *certs.Mirror
-	keeper *acme.Keeper // nil: no ACME
+	keeper *acme.Keeper  // nil: no ACME
 	news   chan struct{} // one slot: there may be new certificates in the database
 }
 

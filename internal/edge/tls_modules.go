@@ -89,7 +89,9 @@ func (*neverOnDemand) CaddyModule() caddy.ModuleInfo {
 }
 
 // CertificateAllowed refuses.
-func (*neverOnDemand) CertificateAllowed(context.Context, string) error { return caddytls.ErrPermissionDenied }
+func (*neverOnDemand) CertificateAllowed(context.Context, string) error {
+	return caddytls.ErrPermissionDenied
+}
 
 // silentIssuer is the module by which Caddy knows under which key challenges of TLS-ALPN-01 are kept. It issues nothing.
 type silentIssuer struct {

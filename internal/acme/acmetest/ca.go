@@ -29,7 +29,7 @@ type CA struct {
 	RootsPEM  []byte
 	Trust     *x509.CertPool // by which its certificates are
 	TrustPEM  []byte
-	Orders    atomic.Int64 // that arrived
+	Orders    atomic.Int64 // that were taken; some are refused at first, as their nonce is
 
 	mu      sync.Mutex
 	trouble func(w http.ResponseWriter, r *http.Request) bool
@@ -62,11 +62,13 @@ func New(tb testing.TB, opts Options) *CA {
 	c := &CA{Roots: x509.NewCertPool(), Trust: x509.NewCertPool()}
 	handler := front.Handler()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && strings.Contains(r.URL.Path, "order-plz") {
-			c.Orders.Add(1)
+		if c.fails(w, r) {
+			return
 		}
-		if !c.fails(w, r) {
-			handler.ServeHTTP(w, r)
+		seen := &statusWriter{ResponseWriter: w}
+		handler.ServeHTTP(seen, r)
+		if seen.status == http.StatusCreated && strings.Contains(r.URL.Path, "order-plz") {
+			c.Orders.Add(1)
 		}
 	}))
 	tb.Cleanup(server.Close)
@@ -77,6 +79,19 @@ func New(tb testing.TB, opts Options) *CA {
 	c.TrustPEM = authority.GetRootCert(0).PEM()
 	require.True(tb, c.Trust.AppendCertsFromPEM(c.TrustPEM))
 	return c
+}
+
+// statusWriter sees how an answer begins.
+type statusWriter struct {
+	http.ResponseWriter
+
+	status int
+}
+
+// WriteHeader begins it.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
 }
 
 func (c *CA) fails(w http.ResponseWriter, r *http.Request) bool {

@@ -1,0 +1,253 @@
+package edge_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/acme/acmetest"
+	"controlplane/internal/dnsupdate"
+	"controlplane/internal/edge"
+	"controlplane/internal/tenants"
+)
+
+func pool509(pem []byte) *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return pool
+}
+
+func TestTLS_ThePlatformsAddresses(t *testing.T) {
+	t.Parallel()
+	dns := acmetest.NewNameServer(t)
+	provider, err := dnsupdate.NewRFC2136(dnsupdate.Options{Server: dns.Address, Key: dns.Key, Secret: dns.Secret})
+	require.NoError(t, err)
+	database, viaDatabase := viaRelay(t)
+	s := setupTLS(t, dns.Address, nil, viaDatabase, func(o *edge.Options) { o.MetricsListen = freeAddress(t) })
+	s.acme.DNS, s.acme.DNSResolvers = provider, []string{dns.Address}
+	s.tenant("shop", tenants.Active, newUpstream(t, says("hello from Odoo"), nil))
+	s.begin()
+	s.served("shop.example.test")
+
+	for _, name := range []string{"shop.example.test", "SHOP.example.test", "api.example.test", "example.test", "nobody.example.test"} {
+		state, err := s.shake(name)
+		require.NoError(t, err, name)
+		require.Equal(t, "h2", state.NegotiatedProtocol)
+	}
+	require.Equal(t, int64(1), s.ca.Orders.Load(), "one certificate for all of them")
+	s.refusesStrangers()
+	s.refusesOldTLS()
+	s.answersOverEachProtocol()
+	s.sendsPlainRequestsOn()
+	metrics := s.get("http://" + s.opts.MetricsListen + "/metrics") // the client reaches only the edge
+	require.NotContains(t, metrics.body, "PRIVATE")
+
+	database.cut()
+	state, err := s.shake("shop.example.test")
+	require.NoError(t, err)
+	s.stop()
+	s.run()
+	s.served("shop.example.test")
+	again, err := s.shake("shop.example.test")
+	require.NoError(t, err)
+	require.Equal(t, state.PeerCertificates[0].SerialNumber, again.PeerCertificates[0].SerialNumber, "the copy on disk is shown, without PostgreSQL")
+	res, err := s.browser().Get("https://shop.example.test/")
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	require.NotContains(t, s.log.String(), "PRIVATE KEY")
+	require.NotContains(t, s.log.String(), dns.Secret.Reveal())
+}
+
+// refusesStrangers tries names for which we have no certificate: the handshake fails, and no CA is asked.
+func (s *secure) refusesStrangers() {
+	s.t.Helper()
+	orders := s.ca.Orders.Load()
+	for _, name := range []string{"stranger.test", "a.b.example.test", "example.test.stranger.test", "127.0.0.1", ""} {
+		_, err := s.shake(name, func(c *tls.Config) { c.InsecureSkipVerify = true }) //nolint:gosec // whatever it shows would be wrong
+		require.Error(s.t, err, "%q", name)
+	}
+	_, err := s.shake("shop.example.test", func(c *tls.Config) { c.NextProtos = []string{"acme-tls/1"}; c.InsecureSkipVerify = true }) //nolint:gosec // as above
+	require.Error(s.t, err, "there is no such challenge")
+	require.Equal(s.t, orders, s.ca.Orders.Load())
+}
+
+func (s *secure) refusesOldTLS() {
+	s.t.Helper()
+	_, err := s.shake("shop.example.test", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }) //nolint:gosec // that is the test
+	require.Error(s.t, err)
+	weak := func(c *tls.Config) {
+		c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
+	}
+	_, err = s.shake("shop.example.test", weak)
+	require.Error(s.t, err, "no suites without authenticated encryption or forward secrecy")
+	state, err := s.shake("shop.example.test", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
+	require.NoError(s.t, err)
+	require.Equal(s.t, uint16(tls.VersionTLS12), state.Version)
+}
+
+// answersOverEachProtocol asks by HTTP/2 and 3, and with curl, for which the CA's root is all that it trusts.
+func (s *secure) answersOverEachProtocol() {
+	s.t.Helper()
+	res, err := s.browser().Get("https://shop.example.test/web?x=1")
+	require.NoError(s.t, err)
+	body, err := io.ReadAll(res.Body)
+	require.NoError(s.t, err)
+	require.NoError(s.t, res.Body.Close())
+	require.Equal(s.t, "hello from Odoo", string(body))
+	require.Equal(s.t, 2, res.ProtoMajor)
+	require.Equal(s.t, "max-age=31536000", res.Header.Get("Strict-Transport-Security"))
+	require.Contains(s.t, res.Header.Get("Alt-Svc"), `h3=":`+strconv.Itoa(portOf(s.t, s.tlsAt)))
+
+	quic := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: s.ca.Trust, ServerName: "shop.example.test"}}
+	defer func() { _ = quic.Close() }()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "https://"+s.tlsAt+"/web", nil)
+	require.NoError(s.t, err)
+	req.Host = "shop.example.test"
+	three := &http.Client{Transport: quic, Timeout: 20 * time.Second}
+	res, err = three.Do(req)
+	require.NoError(s.t, err)
+	require.NoError(s.t, res.Body.Close())
+	require.Equal(s.t, 3, res.ProtoMajor)
+	require.Equal(s.t, http.StatusOK, res.StatusCode)
+
+	root := filepath.Join(s.t.TempDir(), "root.pem")
+	require.NoError(s.t, os.WriteFile(root, s.ca.TrustPEM, 0o600))
+	port := strconv.Itoa(portOf(s.t, s.tlsAt))
+	curl := func(args ...string) (string, error) {
+		args = append([]string{"--silent", "--show-error", "--max-time", "20", "--resolve", "shop.example.test:" + port + ":127.0.0.1"}, args...)
+		out, err := exec.CommandContext(s.t.Context(), "curl", append(args, "https://shop.example.test:"+port+"/")...).CombinedOutput() //nolint:gosec // the test's own
+		return string(out), err
+	}
+	out, err := curl("--cacert", root)
+	require.NoError(s.t, err, out)
+	require.Equal(s.t, "hello from Odoo", out)
+	_, err = curl()
+	require.Error(s.t, err, "nobody else's root is good for it")
+}
+
+// sendsPlainRequestsOn looks at port 80: only health and the CA's questions are answered there.
+func (s *secure) sendsPlainRequestsOn() {
+	s.t.Helper()
+	moved := s.get("http://shop.example.test/web/login?redirect=%2Fweb")
+	require.Equal(s.t, http.StatusPermanentRedirect, moved.status)
+	require.Equal(s.t, "https://shop.example.test:"+s.tls.PublicPort+"/web/login?redirect=%2Fweb", moved.header.Get("Location"))
+	require.Empty(s.t, moved.header.Get("Strict-Transport-Security"), "only https may say so")
+	require.Equal(s.t, http.StatusOK, s.status("http://shop.example.test/web/health"))
+	require.Equal(s.t, http.StatusMisdirectedRequest, s.status("http://stranger.test/"))
+	require.Equal(s.t, http.StatusPermanentRedirect, s.status("http://shop.example.test/.well-known/acme-challenge/guess"))
+	require.Equal(s.t, http.StatusMisdirectedRequest, s.status("http://stranger.test/.well-known/acme-challenge/guess"))
+	out := s.raw("GET //evil.test/x HTTP/1.1\r\nHost: shop.example.test\r\nConnection: close\r\n\r\n")
+	require.Contains(s.t, out, "Location: https://shop.example.test:"+s.tls.PublicPort+"//evil.test/x\r\n")
+}
+
+// A domain's certificate is asked for when it is proven, whichever of its two challenges gets through.
+func TestTLS_CustomersDomains(t *testing.T) {
+	t.Parallel()
+	closed := func(t *testing.T) int { t.Helper(); return portOf(t, freeAddress(t)) }
+	for name, doors := range map[string]func(*testing.T) func(*acmetest.Options){
+		"HTTP-01": func(t *testing.T) func(*acmetest.Options) {
+			t.Helper()
+			return func(o *acmetest.Options) { o.TLSPort = closed(t) }
+		},
+		"TLS-ALPN-01": func(t *testing.T) func(*acmetest.Options) {
+			t.Helper()
+			return func(o *acmetest.Options) { o.HTTPPort = closed(t) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setupTLS(t, acmetest.Resolver(t), doors(t))
+			s.certificateFiles()
+			id := s.tenant("shop", tenants.Active, newUpstream(t, says("hello from Odoo"), nil))
+			s.domain(id, "claimed.test", "pending")
+			s.begin()
+			require.ErrorIs(t, s.edge.CertificateWanted(t.Context(), "shop.test"), edge.ErrNotOurs)
+
+			s.domain(id, "shop.test", "live")
+			s.served("shop.test")
+			require.NoError(t, s.edge.CertificateWanted(t.Context(), "shop.test"))
+			res, err := s.browser().Get("https://shop.test/")
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			require.Equal(t, http.StatusOK, res.StatusCode)
+			_, err = s.shake("claimed.test")
+			require.Error(t, err)
+
+			s.beginsInAnotherProcess()
+
+			orders := s.ca.Orders.Load()
+			s.exec("DELETE FROM tenant_domains WHERE domain = 'shop.test'")
+			eventually(t, "it isn't shown any more", func() bool { _, err := s.shake("shop.test"); return err != nil })
+			require.Equal(t, orders, s.ca.Orders.Load())
+		})
+	}
+}
+
+// beginsInAnotherProcess has another process, as that of the command line or of another edge, ask for a certificate: this edge answers.
+func (s *secure) beginsInAnotherProcess() {
+	s.t.Helper()
+	self, err := os.Executable()
+	require.NoError(s.t, err)
+	cmd := exec.CommandContext(s.t.Context(), self) //nolint:gosec // this test's binary
+	cmd.Env = append(os.Environ(), issueInstead+"="+s.job("shop.test"))
+	out, err := cmd.CombinedOutput()
+	require.NoError(s.t, err, string(out))
+}
+
+// certificateFiles gives the platform's addresses a certificate of the operator's.
+func (s *secure) certificateFiles() {
+	s.t.Helper()
+	chain, key := selfSigned(s.t, time.Now(), "example.test", "*.example.test")
+	s.tls.CertFile, s.tls.KeyFile = filepath.Join(s.t.TempDir(), "chain.pem"), filepath.Join(s.t.TempDir(), "key.pem")
+	require.NoError(s.t, os.WriteFile(s.tls.CertFile, chain, 0o600))
+	require.NoError(s.t, os.WriteFile(s.tls.KeyFile, key, 0o600))
+}
+
+func TestTLS_FilesWithoutACA(t *testing.T) {
+	t.Parallel()
+	s := setupTLS(t, acmetest.Resolver(t), nil, func(o *edge.Options) { o.MetricsListen = freeAddress(t) })
+	s.certificateFiles()
+	s.tenant("shop", tenants.Active, newUpstream(t, says("hello"), nil))
+	s.opts.TLS = &s.tls
+	s.start()
+	chain, err := os.ReadFile(s.tls.CertFile)
+	require.NoError(t, err)
+	_, err = s.shake("shop.example.test", func(c *tls.Config) { c.RootCAs = pool509(chain) })
+	require.NoError(t, err)
+	s.refusesStrangers()
+	require.Zero(t, s.ca.Orders.Load())
+	res, err := http.Get("http://" + s.opts.MetricsListen + "/metrics") //nolint:noctx // loopback
+	require.NoError(t, err)
+	metrics, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Contains(t, string(metrics), `odoohost_edge_certificates{state="valid"} 1`)
+	require.Contains(t, string(metrics), `odoohost_edge_certificate_expiry_timestamp_seconds{host="certificate files"}`)
+}
+
+func TestTLS_NeedsACertificateForThePlatform(t *testing.T) {
+	t.Parallel()
+	s := setupTLS(t, acmetest.Resolver(t), nil)
+	s.opts.TLS = &s.tls
+	_, err := edge.New(s.opts)
+	require.ErrorContains(t, err, "needs a certificate for the platform's addresses")
+	chain, key := selfSigned(t, time.Now(), "example.test")
+	s.tls.CertFile, s.tls.KeyFile = filepath.Join(t.TempDir(), "chain.pem"), filepath.Join(t.TempDir(), "key.pem")
+	require.NoError(t, os.WriteFile(s.tls.CertFile, chain, 0o600))
+	require.NoError(t, os.WriteFile(s.tls.KeyFile, key, 0o600))
+	_, err = edge.New(s.opts)
+	require.ErrorContains(t, err, "*.example.test")
+	require.NotContains(t, err.Error(), strings.Split(string(key), "\n")[1])
+}
