@@ -11,7 +11,7 @@ import (
 
 // VerifyOpen asks the gateway about every reference with which a tenant may yet be paid for, and applies what it says. It reports
 // whether there is money: that it was paid, that a payment is just being made, or one that a person has to look at. Then the tenant
-// mustn't be deleted as unpaid. An error, ErrGatewayDown when there was no answer, means that nobody knows.
+// mustn't be deleted as unpaid. What came in and bought nothing is a credit, which outlives the tenant. An error, ErrGatewayDown when there was no answer, means that nobody knows.
 func (s *Service) VerifyOpen(ctx context.Context, id tenants.ID) (money bool, err error) {
 	references, err := s.openReferences(ctx, id)
 	if err != nil {
@@ -23,7 +23,7 @@ func (s *Service) VerifyOpen(ctx context.Context, id tenants.ID) (money bool, er
 		}
 	}
 	err = s.deps.Pool.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM payments WHERE tenant_id = $1 AND (status = 'success' OR status IN ('pending', 'failed') AND (
+		SELECT EXISTS (SELECT FROM payments WHERE tenant_id = $1 AND (status = 'success' AND purpose <> 'credit' OR status IN ('pending', 'failed') AND (
 			review IS NOT NULL OR created_at > $2 AND gateway_status = ANY($3))))`,
 		id, s.now().Add(-s.opts.CloseAfter), underWay()).Scan(&money)
 	if err != nil {

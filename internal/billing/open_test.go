@@ -5,9 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"controlplane/internal/accounts"
 	"controlplane/internal/billing"
+	"controlplane/internal/postgres"
 	"controlplane/internal/tenants"
 )
 
@@ -114,4 +117,78 @@ func TestOutageBetween(t *testing.T) {
 	require.Zero(t, owed(2*time.Hour, 24*time.Hour))
 	require.Equal(t, 1, b.count(`gateway_outages`))
 	require.Equal(t, billing.StatusPending, b.payment(payment.Reference).Status)
+}
+
+// Money for an unpaid client that is to be deleted, or for another plan than it has, is kept and told of; it starts nothing, and keeps nobody.
+func TestMoneyForWhatIsNotPaidFor(t *testing.T) {
+	t.Parallel()
+	for name, meanwhile := range map[string]func(b *bundle, p accounts.Principal, client tenants.Tenant){
+		"scheduled for deletion": func(b *bundle, p accounts.Principal, client tenants.Tenant) {
+			_, err := b.tenants.ScheduleDeletion(b.t.Context(), p, b.ip, client.Name, 12)
+			require.NoError(b.t, err)
+		},
+		"another plan": func(b *bundle, p accounts.Principal, client tenants.Tenant) {
+			_, err := b.tenants.ChangePlan(b.t.Context(), p, b.ip, client.Name, "business")
+			require.NoError(b.t, err)
+		},
+		"deleted": func(b *bundle, p accounts.Principal, client tenants.Tenant) {
+			boss := p
+			boss.Admin = true
+			_, err := b.tenants.Delete(b.t.Context(), boss, b.ip, client.Name, tenants.DeleteInput{})
+			require.NoError(b.t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			p, client, payment := b.purchase()
+			meanwhile(b, p, client)
+			before := b.state(client.ID)
+			require.NoError(t, b.sim.Pay(payment.Reference, ""))
+			b.settled()
+			require.Equal(t, before, b.state(client.ID))
+			require.Equal(t, billing.PurposeCredit, b.payment(payment.Reference).Purpose)
+			require.Equal(t, 1, b.count(`credits WHERE resolution IS NULL`))
+			require.Equal(t, 1, b.alerts("payment.unused"))
+			require.Zero(t, b.count(`operations WHERE kind = 'tenant.provision'`))
+			require.Zero(t, b.count(`subscriptions`))
+
+			money, err := b.VerifyOpen(t.Context(), client.ID)
+			require.NoError(t, err)
+			require.False(t, money, "it is a credit, and no reason to keep the client")
+			b.advance(30 * 24 * time.Hour)
+			require.NoError(t, postgres.InTx(t.Context(), b.pool, func(tx pgx.Tx) error {
+				if before == tenants.Scheduled {
+					_, _, err := b.tenants.ClaimDueDeletionTx(t.Context(), tx, client.ID, b.clock())
+					return err
+				}
+				_, err := b.tenants.DeleteUnpaidTx(t.Context(), tx, client.ID, b.clock())
+				return err
+			}))
+			require.Equal(t, tenants.Deleted, b.state(client.ID))
+			require.Equal(t, 1, b.count(`credits WHERE resolution IS NULL`), "the money is still the customer's")
+		})
+	}
+}
+
+// An unpaid client's subscription, once the deletion was scheduled, doesn't come back by money that comes after its time.
+func TestMoneyForAClientThatIsGivenUp(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	_, client := c.customer("507850785078507812")
+	c.pass(28*days+28*days, 12*hours)
+	require.Equal(t, tenants.Scheduled, c.state(client.ID))
+	link := c.link()
+	c.advance(4 * days)
+	require.NoError(t, c.sim.Pay(link, ""))
+	c.settled()
+	require.Equal(t, tenants.Scheduled, c.state(client.ID))
+	require.Equal(t, 1, c.count(`credits WHERE resolution IS NULL`))
+	require.NoError(t, postgres.InTx(t.Context(), c.pool, func(tx pgx.Tx) error {
+		claimed, _, err := c.tenants.ClaimDueDeletionTx(t.Context(), tx, client.ID, c.clock())
+		require.True(t, claimed)
+		return err
+	}))
+	c.settled()
+	require.Equal(t, tenants.Deleted, c.state(client.ID))
 }
