@@ -40,6 +40,7 @@ func (p *platform) wireSchedules() {
 		},
 	)
 	p.schedules.Add(p.moneySweeps()...)
+	p.schedules.Add(p.domainSweeps()...)
 	limits, keys := ratelimit.New(p.pool), idempotency.New(p.pool, idempotency.Options{})
 	p.schedules.Add(
 		cleanup.Sweep{
@@ -63,10 +64,10 @@ func (p *platform) wireSchedules() {
 			Run: cleanup.Counted(p.ops.ForgetLogs),
 		},
 	)
-	if p.provision != nil {
 	if p.backupPlans != nil {
 		p.schedules.Add(p.backupSweeps()...)
 	}
+	if p.provision != nil {
 		p.schedules.Add(p.reconcile())
 		p.schedules.Add(p.measurements()...)
 	}

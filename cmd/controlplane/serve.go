@@ -20,6 +20,7 @@ import (
 	"controlplane/internal/capacity"
 	"controlplane/internal/cleanup"
 	"controlplane/internal/config"
+	"controlplane/internal/domains"
 	"controlplane/internal/feed"
 	"controlplane/internal/invoicing"
 	"controlplane/internal/postgres"
@@ -77,6 +78,7 @@ type platform struct {
 	log       *slog.Logger
 	billing   *billing.Service
 	invoices  *invoicing.Service
+	domains   *domains.Service
 	capacity  *capacity.Service
 	schedules *cleanup.Service
 	provision *provision.Service
@@ -84,11 +86,11 @@ type platform struct {
 	backups   *backup.Service // nil: there is no place for any
 	engine    *docker.Runtime
 	cluster   *pgcluster.Cluster
-}
-
 
 	backupDesk  *backup.Desk // nil, as backups is
 	backupPlans *backup.Planner
+}
+
 // serve runs until ctx ends, then drains.
 func serve(ctx context.Context, cfg config.Config, roles []string, log *slog.Logger) error {
 	p, err := openPlatform(ctx, cfg, roles, log)
@@ -145,11 +147,11 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	if p.backups, err = newBackups(p.domain, p.cfg); err != nil {
 		return err
 	}
-	if worker {
-		if err := p.wireWorker(startup, installation); err != nil {
 	if err := p.wireBackupPlans(); err != nil {
 		return err
 	}
+	if worker {
+		if err := p.wireWorker(startup, installation); err != nil {
 			return err
 		}
 	}
@@ -165,6 +167,9 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 		Invoices: p.invoices, Log: p.log, Sealer: p.sealer,
 	}, billing.Options{CallbackURL: p.cfg.CallbackURL(), Dunning: dunning(p.cfg.Dunning)})
 	p.billing.Register()
+	if err := p.wireDomains(); err != nil {
+		return err
+	}
 	p.wireSchedules()
 	return nil
 }

@@ -23,7 +23,7 @@ func (p *platform) handler(events *feed.Feed) (http.Handler, error) {
 		return nil, err
 	}
 	return api.New(api.Deps{
-		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Invoices: p.invoices, Ops: p.ops, Audit: p.audit, Alerts: alerts.New(p.pool), Feed: events,
+		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Invoices: p.invoices, Domains: p.domains, Ops: p.ops, Audit: p.audit, Alerts: alerts.New(p.pool), Feed: events,
 		Idempotency: idempotency.New(p.pool, idempotency.Options{}), Limiter: ratelimit.New(p.pool),
 		Passwords: provision.Resetter{Pool: p.pool, Ops: p.ops}, Schedules: schedules, Cleaner: schedules, Inspector: inspector, Metrics: p.capacity,
 		Backups: p.backupDesk, BackupPlans: p.backupPlans,

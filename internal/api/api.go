@@ -20,6 +20,7 @@ import (
 	"controlplane/internal/backup"
 	"controlplane/internal/billing"
 	"controlplane/internal/cors"
+	"controlplane/internal/domains"
 	"controlplane/internal/feed"
 	"controlplane/internal/idempotency"
 	"controlplane/internal/invoicing"
@@ -51,6 +52,7 @@ type Deps struct {
 	Tenants     *tenants.Service
 	Billing     *billing.Service
 	Invoices    *invoicing.Service
+	Domains     *domains.Service
 	Ops         *ops.Engine
 	Audit       *audit.Log
 	Alerts      *alerts.Board
@@ -92,6 +94,7 @@ type Rates struct {
 	Cleanup    int // per address, also with the right token; default 10
 	Tickets    int // for event streams, per account; default 60
 	Invoice    int // PDFs, per account; default 60
+	Domains    int // claims and look-ups of own domains, per account; default 60
 	Backup     int // to be taken or read back, per account; default 10
 }
 
@@ -135,7 +138,7 @@ func (o Options) withDefaults() Options {
 	r.Initialize, r.Confirm = cmp.Or(r.Initialize, 10), cmp.Or(r.Confirm, 30)
 	r.Profile, r.Reset, r.Progress = cmp.Or(r.Profile, 20), cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
 	r.Ready, r.Cleanup, r.Tickets, r.Invoice = cmp.Or(r.Ready, 600), cmp.Or(r.Cleanup, 10), cmp.Or(r.Tickets, 60), cmp.Or(r.Invoice, 60)
-	r.Backup = cmp.Or(r.Backup, 10)
+	r.Backup, r.Domains = cmp.Or(r.Backup, 10), cmp.Or(r.Domains, 60)
 	return o
 }
 
@@ -159,7 +162,7 @@ func New(deps Deps, opts Options) (http.Handler, error) {
 }
 
 func newServer(deps Deps, opts Options) (*server, error) {
-	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Invoices == nil || deps.Ops == nil || deps.Audit == nil || deps.Alerts == nil ||
+	if deps.Accounts == nil || deps.Tenants == nil || deps.Billing == nil || deps.Invoices == nil || deps.Domains == nil || deps.Ops == nil || deps.Audit == nil || deps.Alerts == nil ||
 		deps.Feed == nil || deps.Idempotency == nil || deps.Limiter == nil || deps.Passwords == nil || deps.Schedules == nil || deps.Cleaner == nil || deps.Log == nil {
 		return nil, errors.New("the API lacks something that it works with")
 	}
@@ -195,13 +198,13 @@ func (s *server) router() chi.Router {
 	s.clientRoutes(r)
 	s.paymentRoutes(r)
 	s.invoiceRoutes(r)
+	s.domainRoutes(r)
 	s.backupRoutes(r)
 	s.operationRoutes(r)
 	s.eventRoutes(r)
 	s.adminRoutes(r)
 	s.moneyRoutes(r)
 	s.systemRoutes(r)
-	s.laterRoutes(r)
 	s.docsRoutes(r)
 	return r
 }

@@ -118,9 +118,13 @@ func (s *server) listClients(w http.ResponseWriter, r *http.Request, p accounts.
 	if err != nil {
 		return err
 	}
+	own, err := s.domainsOf(r, page.Tenants...)
+	if err != nil {
+		return err
+	}
 	out := make([]clientAnswer, 0, len(page.Tenants))
 	for _, t := range page.Tenants {
-		out = append(out, s.newClientAnswer(t, plans[t.PlanID], backups[t.ID]))
+		out = append(out, s.newClientAnswer(t, plans[t.PlanID], backups[t.ID], own[t.ID]))
 	}
 	s.paging(w, r, filter.Skip, filter.Limit, page.Total)
 	return reply(w, http.StatusOK, out)
@@ -172,7 +176,11 @@ func (s *server) replyDetail(w http.ResponseWriter, r *http.Request, status int,
 	if err != nil {
 		return err
 	}
-	detail := s.newClientDetail(t, plan, backups[t.ID], p.Admin)
+	own, err := s.domainsOf(r, t)
+	if err != nil {
+		return err
+	}
+	detail := s.newClientDetail(t, plan, backups[t.ID], own[t.ID], p.Admin)
 	if detail.Progress, err = s.progress(r, t, p.Admin); err != nil {
 		return err
 	}
@@ -218,8 +226,12 @@ func (s *server) updateClient(w http.ResponseWriter, r *http.Request, p accounts
 	if err != nil {
 		return err
 	}
+	own, err := s.domainsOf(r, c.Tenant)
+	if err != nil {
+		return err
+	}
 	transition, status := s.settle(w, r, p, c, wording{})
-	return reply(w, status, updateAnswer{clientAnswer: s.newClientAnswer(c.Tenant, plan, backups[c.Tenant.ID]), Operation: transition.Operation})
+	return reply(w, status, updateAnswer{clientAnswer: s.newClientAnswer(c.Tenant, plan, backups[c.Tenant.ID], own[c.Tenant.ID]), Operation: transition.Operation})
 }
 
 func (s *server) pendingClients(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {

@@ -28,7 +28,7 @@ type clientAnswer struct {
 	LastBackup          *wireTime     `json:"last_backup"` // when the newest good one was complete
 	CreatedAt           wireTime      `json:"created_at"`
 	ActivatedAt         *wireTime     `json:"activated_at"`
-	CustomDomains       []string      `json:"custom_domains"` // empty until there are own domains
+	CustomDomains       []string      `json:"custom_domains"` // proven or not; their own route tells more
 	PaymentDeadline     *wireTime     `json:"payment_deadline"`
 	PaymentReference    *string       `json:"payment_reference"`
 	PaymentStatus       string        `json:"payment_status"`
@@ -102,13 +102,13 @@ type statsAnswer struct {
 // odooPort is inside the container.
 const odooPort = 8069
 
-func (s *server) newClientAnswer(t tenants.Tenant, plan tenants.Plan, backups backup.Outlook) clientAnswer {
+func (s *server) newClientAnswer(t tenants.Tenant, plan tenants.Plan, backups backup.Outlook, own []string) clientAnswer {
 	return clientAnswer{
 		ID: t.ID, Name: t.Name, Domain: t.Domain, URL: s.opts.TenantURL(t.Domain), Email: t.Email, Plan: t.PlanID, DBName: t.DBName,
 		OdooPort: odooPort, Status: t.State,
 		MemoryLimit: memory(plan.MemoryMB), DBMemoryLimit: memory(plan.DBMemoryMB), CPULimit: cores(plan.CPUMilli),
 		DBCPULimit: cores(plan.DBCPUMilli), DiskUsageMB: t.DiskUsageMB,
-		CreatedAt: wireTime(t.CreatedAt), ActivatedAt: wireTimePtr(t.ActivatedAt), CustomDomains: []string{},
+		CreatedAt: wireTime(t.CreatedAt), ActivatedAt: wireTimePtr(t.ActivatedAt), CustomDomains: append([]string{}, own...),
 		PaymentDeadline: deadlineOf(t), PaymentReference: orNull(t.PaymentReference), PaymentStatus: t.PaymentStatus,
 		DeletionScheduledAt: wireTimePtr(t.DeletionScheduledAt), LastBackup: wireTimePtr(backups.Last),
 	}
@@ -122,9 +122,9 @@ func deadlineOf(t tenants.Tenant) *wireTime {
 	return wireTimePtr(&t.PaymentDeadline)
 }
 
-func (s *server) newClientDetail(t tenants.Tenant, plan tenants.Plan, backups backup.Outlook, admin bool) clientDetail {
+func (s *server) newClientDetail(t tenants.Tenant, plan tenants.Plan, backups backup.Outlook, own []string, admin bool) clientDetail {
 	d := clientDetail{
-		clientAnswer: s.newClientAnswer(t, plan, backups), DBUser: t.DBName,
+		clientAnswer: s.newClientAnswer(t, plan, backups, own), DBUser: t.DBName,
 		BackupRetentionDaily: plan.BackupsDaily, BackupRetentionWeekly: plan.BackupsWeekly, BackupRetentionMonthly: plan.BackupsMonthly,
 		NextBackup: wireTimePtr(backups.Next), BackupProvenAt: wireTimePtr(backups.Proven),
 		SuspendedAt: wireTimePtr(t.SuspendedAt), SuspendedBy: orNull(string(t.SuspendedBy)), SuspendReason: orNull(t.SuspendReason), UpdatedAt: wireTime(t.UpdatedAt), Failure: orNull(t.Failure),

@@ -3,8 +3,6 @@ package api
 import (
 	"net/http"
 
-	"github.com/go-chi/chi/v5"
-
 	"controlplane/internal/accounts"
 	"controlplane/internal/errs"
 )
@@ -24,10 +22,4 @@ func (s *server) laterClient(what string) userHandler {
 		}
 		return notYet(what)
 	}
-}
-
-func (s *server) laterRoutes(r chi.Router) {
-	r.Get(oneClient+"/domains", s.user(s.laterClient("Own domains")))
-	r.Post(oneClient+"/domains", s.user(s.laterClient("Own domains")))
-	r.Delete(oneClient+"/domains/{domain}", s.user(s.laterClient("Own domains")))
 }

@@ -46,9 +46,11 @@ func accessTable() []access {
 		{"POST", "/api/events/ticket", "", 401, 200, 200, 200},
 		{"GET", "/api/events", "", 401, 200, 200, 200},
 		{"GET", "/api/clients/acme/events", "", 401, 404, 200, 200},
-		{"GET", "/api/clients/acme/domains", "", 401, 404, 501, 501},
-		{"POST", "/api/clients/acme/domains?domain=erp.example.com", "", 401, 404, 501, 501},
-		{"DELETE", "/api/clients/acme/domains/erp.example.com", "", 401, 404, 501, 501},
+		{"GET", "/api/clients/acme/domains", "", 401, 404, 200, 200},
+		{"POST", "/api/clients/acme/domains?domain=erp.example.com", "", 401, 404, 409, 409}, // it isn't active
+		{"POST", "/api/clients/acme/domains/erp.example.com/verify", "", 401, 404, 404, 404},
+		{"POST", "/api/clients/acme/domains/erp.example.com/primary", "", 401, 404, 404, 404},
+		{"DELETE", "/api/clients/acme/domains/erp.example.com", "", 401, 404, 404, 404},
 		{"POST", "/api/clients/acme/backup", "", 401, 404, 409, 409}, // of one that exists: backups_test.go
 		{"POST", "/api/clients/acme/import", "", 401, 404, 501, 501},
 		{"GET", "/api/backups", "", 401, 200, 200, 200},

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ import (
 	"controlplane/internal/audit"
 	"controlplane/internal/backup"
 	"controlplane/internal/billing"
+	"controlplane/internal/domains"
 	"controlplane/internal/feed"
 	"controlplane/internal/idempotency"
 	"controlplane/internal/invoicing"
@@ -56,6 +58,7 @@ type bundle struct {
 	gateway  *gateway
 	feed     *feed.Feed
 	worker   *worker
+	dns      *dnsBook
 	log      *lockedBuffer
 	spec     *spec
 }
@@ -105,9 +108,13 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 	require.NoError(t, err)
 	planner, err := backup.NewPlanner(backup.PlannerDeps{Pool: pool, Backups: kept, Log: log}, backup.PlannerOptions{})
 	require.NoError(t, err)
+	b.dns = &dnsBook{records: map[string][]string{}}
+	own, err := domains.New(domains.Deps{Pool: pool, Tenants: b.tenants, Audit: trail, Resolver: b.dns, Log: log},
+		domains.Options{Addresses: []netip.Addr{netip.MustParseAddr(edgeAddress)}})
+	require.NoError(t, err)
 	many := 1_000_000
 	deps := api.Deps{
-		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Invoices: papers, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool), Idempotency: idempotency.New(pool, idempotency.Options{}),
+		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Invoices: papers, Domains: own, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool), Idempotency: idempotency.New(pool, idempotency.Options{}),
 		Passwords: resetter{b}, Log: log, Alerts: alerts.New(pool), Feed: b.feed, Schedules: &schedules{}, Cleaner: &cleaner{}, Inspector: b.worker,
 		Metrics: metrics{}, Backups: desk, BackupPlans: planner,
 		Checks: []api.Check{{Name: "database", Probe: pool.Ping}},

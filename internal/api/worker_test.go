@@ -57,6 +57,13 @@ func (w *worker) register(e *ops.Engine) {
 			return s.MarkResumedTx(ctx, tx, id, endpoint)
 		},
 		tenants.DeleteKind: s.MarkDeletedTx,
+		tenants.LinksKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
+			t, err := s.Lock(ctx, tx, id)
+			if err == nil {
+				_, err = s.MarkLinkedTx(ctx, tx, id, t.PrimaryDomain)
+			}
+			return err
+		},
 		tenants.StopKind:   func(context.Context, pgx.Tx, tenants.ID) error { return nil },
 		tenants.ResizeKind: func(context.Context, pgx.Tx, tenants.ID) error { return nil },
 	} {

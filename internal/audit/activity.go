@@ -73,7 +73,7 @@ func (e Entry) forOwner(owner int64) Entry {
 // ownerDetails are the details that owners may read. Whatever a later release records is hidden until somebody puts it here.
 func ownerDetails() []string {
 	return []string{
-		"name", "plan", "email", "state", "suspended_by", "deletion_scheduled_at", "hours", "reason",
+		"name", "plan", "email", "domain", "state", "suspended_by", "deletion_scheduled_at", "hours", "reason",
 		"payment_status", "reference", "amount_kobo", "currency", "billing_cycle",
 	}
 }
