@@ -216,3 +216,22 @@ func TestCredit_SpentIsNotRefundable(t *testing.T) {
 	require.Equal(t, int64(500_000), got.AmountKobo)
 	require.Zero(t, c.subscription(p).CreditKobo)
 }
+
+// A year's price counts by the twelfth, whatever a customer has as credit.
+func TestSummaries_AYearByTwelve(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p := c.account("ada")
+	client := c.client(p, "acme", "business")
+	payment, err := c.Initialize(t.Context(), p, c.ip, billing.InitializeInput{PlanID: "business", BillingCycle: "annual", ClientName: client.Name})
+	require.NoError(t, err)
+	c.pay(payment.Reference)
+	p.Admin = true
+	list, err := c.Summaries(t.Context(), p)
+	require.NoError(t, err)
+	require.Equal(t, payment.AmountKobo/12, list[0].MonthlyKobo)
+	require.Less(t, list[0].MonthlyKobo, int64(4_500_000), "a year costs less than twelve months")
+	inv := c.invoices(p)[0]
+	require.Equal(t, "2026-01-31", inv.PeriodStart.Format(time.DateOnly))
+	require.Equal(t, "2027-01-30", inv.PeriodEnd.Format(time.DateOnly))
+}

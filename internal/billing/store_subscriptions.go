@@ -96,10 +96,11 @@ func lookAgain(ctx context.Context, q postgres.Querier, id SubscriptionID, at ti
 		UPDATE subscriptions SET next_action_at = $2 WHERE id = $1 AND next_action_at IS NOT NULL`, id, at)
 }
 
-// hastenUnpaid has an account's unpaid subscriptions looked at now: there is credit for them.
+// hastenUnpaid has an account's unpaid subscriptions looked at now: there is credit for them. Whoever holds one of them is looking.
 func hastenUnpaid(ctx context.Context, q postgres.Querier, account accounts.ID, now time.Time) error {
 	return exec(ctx, q, "hasten the look at unpaid subscriptions", `
-		UPDATE subscriptions SET next_action_at = $2 WHERE account_id = $1 AND status = 'past_due' AND next_action_at > $2`, account, now)
+		UPDATE subscriptions SET next_action_at = $2 WHERE id IN (
+			SELECT id FROM subscriptions WHERE account_id = $1 AND status = 'past_due' AND next_action_at > $2 FOR UPDATE SKIP LOCKED)`, account, now)
 }
 
 func claimSubscriptions(ctx context.Context, q postgres.Querier, mode string, now time.Time, lease time.Duration, limit int) ([]SubscriptionID, error) {
