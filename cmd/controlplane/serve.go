@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +39,8 @@ const (
 	drainTimeout   = 25 * time.Second
 	startRetry     = 2 * time.Second
 	clusterRetry   = 20 * time.Second
+
+	memoryGoal = 96 << 20 // of the heap and what belongs to it; the program's own pages come on top
 )
 
 var serveParts = []config.Part{config.PartPlatform, config.PartAuth, config.PartSealing, config.PartPayments, config.PartCluster} //nolint:gochecknoglobals // a constant list
@@ -71,6 +75,14 @@ A process with only the api role needs neither the container engine nor the tena
 	return cmd
 }
 
+// limitMemory lets the collector work before the heap has doubled, since copies of templates that are kept would count twice. GOMEMLIMIT
+// overrules it.
+func limitMemory() {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(memoryGoal)
+	}
+}
+
 // platform is everything that serve wires. provision, gauge, engine and cluster are nil in a process without the worker role.
 type platform struct {
 	*domain
@@ -93,6 +105,7 @@ type platform struct {
 
 // serve runs until ctx ends, then drains.
 func serve(ctx context.Context, cfg config.Config, roles []string, log *slog.Logger) error {
+	limitMemory()
 	p, err := openPlatform(ctx, cfg, roles, log)
 	if err != nil {
 		return err
