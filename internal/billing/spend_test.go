@@ -1,6 +1,7 @@
 package billing_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -234,4 +235,56 @@ func TestSummaries_AYearByTwelve(t *testing.T) {
 	inv := c.invoices(p)[0]
 	require.Equal(t, "2026-01-31", inv.PeriodStart.Format(time.DateOnly))
 	require.Equal(t, "2027-01-30", inv.PeriodEnd.Format(time.DateOnly))
+}
+
+// Wherever applying is cut off, credit is spent once and given back once.
+func TestCredit_CrashBetweenAnyTwoStatements(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p := c.account("ada")
+	c.has(p, 500_000)
+	client := c.client(p, "acme", "basic")
+	payment := c.checkout(p, client)
+	c.dropWebhooks()
+	require.NoError(t, c.sim.Pay(payment.Reference, ""))
+	c.applyCrashing(payment.Reference)
+	c.settled()
+	require.Equal(t, tenants.Active, c.state(client.ID))
+	require.Equal(t, 1, c.count(`credit_uses WHERE amount_kobo = 500000`))
+	require.Zero(t, c.balance(ledger.Credit(p.AccountID)))
+
+	transaction, err := c.gateway.Verify(t.Context(), payment.Reference)
+	require.NoError(t, err)
+	_, err = c.gateway.Refund(t.Context(), billing.RefundRequest{TransactionID: transaction.ID, AmountKobo: 1_000_000, Currency: "NGN"})
+	require.NoError(t, err)
+	require.NoError(t, c.sim.FinishRefund(c.sim.Refunds()[0].ID, "processed"))
+	c.advance(hours)
+	c.applyCrashing(payment.Reference)
+	require.Equal(t, 1, c.count(`refunds WHERE to_credit`))
+	require.Equal(t, 1, c.count(`subscriptions WHERE status = 'past_due' AND returned_at IS NOT NULL`))
+	require.Equal(t, int64(-500_000), c.balance(ledger.Credit(p.AccountID)))
+	c.balanced()
+}
+
+// applyCrashing has a payment applied, and cut off before one statement after the other, until none is left; nothing may be half done.
+func (c *calendar) applyCrashing(reference string) {
+	c.t.Helper()
+	service, crash := c.crashing()
+	state := func() string {
+		return c.money() + fmt.Sprint(c.count(`credit_uses`), c.count(`credit_uses WHERE returned_at IS NOT NULL`), c.count(`credits WHERE used_kobo > 0`))
+	}
+	before := state()
+	for n := int64(1); ; n++ {
+		crash.seen.Store(0)
+		crash.at.Store(n)
+		err := service.Settle(c.t.Context(), reference)
+		if crash.seen.Load() < n {
+			require.NoError(c.t, err)
+			require.Greater(c.t, n, int64(20), "it takes some statements")
+			return
+		}
+		if err != nil {
+			require.Equal(c.t, before, state())
+		}
+	}
 }
