@@ -45,13 +45,17 @@ var (
 type Database interface {
 	// Snapshot opens a view of a tenant's database as it is now, which holds up nobody but who changes its tables' structure. Errors:
 	// ErrNotOdoo, ErrDatabaseUnreachable.
-	Snapshot(ctx context.Context, d Access) (Snapshot, error)
+	Snapshot(ctx context.Context, a Access) (Snapshot, error)
+	// Restore fills an empty database with a dump, of so many bytes, that is read to its end first. Errors: ErrNoSpace, ErrToolVersion,
+	// ErrDatabaseUnreachable.
+	Restore(ctx context.Context, a Access, dump io.Reader, bytes int64) error
 }
 
 // Access is how a tenant's database is reached.
 type Access struct {
 	TenantID tenants.ID
-	Database string // and its role
+	Database string
+	Role     string // that owns it
 	Password secrets.Secret
 	Tool     string // a name for what has to run meanwhile
 }
@@ -71,6 +75,7 @@ type Snapshot interface {
 var (
 	ErrNotOdoo             = errs.New(errs.Conflict, "not_odoo", "The client's database isn't an Odoo's.")
 	ErrToolVersion         = errs.New(errs.Internal, "tool_version", "The backup programs don't fit the database server; our staff have to look at it.")
+	ErrNoSpace             = errs.New(errs.Unavailable, "no_space", "There isn't enough space on our server to restore this backup; our staff have to look at it.")
 	ErrDatabaseUnreachable = errs.New(errs.Unavailable, "tenant_database_unreachable", "The database server can't be reached.")
 )
 
@@ -83,4 +88,24 @@ type Volumes interface {
 	// WriteTree unpacks a tar into the volume's root.
 	WriteTree(ctx context.Context, name string, archive io.Reader) error
 	RemoveContainer(ctx context.Context, name string) error
+}
+
+// Cluster has databases beside a tenant's own, for restores. A tenant is named by its database, and by its operations subject. All of it may
+// be repeated.
+type Cluster interface {
+	// BeginRestore makes an empty database that the tenant's role may fill, and returns its name.
+	BeginRestore(ctx context.Context, database, subject string) (into string, err error)
+	// SwapRestored puts it in the place of the tenant's, which stays beside it.
+	SwapRestored(ctx context.Context, database, subject string, now time.Time) error
+	// UndoRestore puts back what was there, and drops what was restored.
+	UndoRestore(ctx context.Context, database, subject string) error
+	// SweepRestores drops what was there before restores that are older.
+	SweepRestores(ctx context.Context, before time.Time) (int, error)
+}
+
+// Runner starts and stops a tenant's Odoo.
+type Runner interface {
+	Halt(ctx context.Context, t tenants.Tenant) error
+	// Run returns when it answers.
+	Run(ctx context.Context, t tenants.Tenant) error
 }

@@ -27,6 +27,8 @@ type WorkerDeps struct {
 	Keys     *archive.Keys
 	Database Database
 	Volumes  Volumes
+	Cluster  Cluster
+	Runner   Runner
 	Log      *slog.Logger
 }
 
@@ -45,6 +47,8 @@ type Worker struct {
 	keys     *archive.Keys
 	database Database
 	volumes  Volumes
+	cluster  Cluster
+	runner   Runner
 	log      *slog.Logger
 	opts     WorkerOptions
 	slots    *semaphore.Weighted
@@ -52,12 +56,13 @@ type Worker struct {
 
 // NewWorker checks the dependencies; it reaches for nothing.
 func NewWorker(deps WorkerDeps, opts WorkerOptions) (*Worker, error) {
-	if deps.Backups == nil || deps.Store == nil || deps.Keys == nil || deps.Database == nil || deps.Volumes == nil || deps.Log == nil ||
-		opts.Image == "" || opts.Filestore == nil {
+	if deps.Backups == nil || deps.Store == nil || deps.Keys == nil || deps.Database == nil || deps.Volumes == nil ||
+		deps.Cluster == nil || deps.Runner == nil || deps.Log == nil || opts.Image == "" || opts.Filestore == nil {
 		return nil, errors.New("the backup worker lacks a dependency")
 	}
 	return &Worker{
-		Service: deps.Backups, store: deps.Store, keys: deps.Keys, database: deps.Database, volumes: deps.Volumes, log: deps.Log,
+		Service: deps.Backups, store: deps.Store, keys: deps.Keys, database: deps.Database, volumes: deps.Volumes,
+		cluster: deps.Cluster, runner: deps.Runner, log: deps.Log,
 		opts: opts, slots: semaphore.NewWeighted(cmp.Or(opts.AtOnce, 2)),
 	}, nil
 }
@@ -67,6 +72,8 @@ func (w *Worker) Register() {
 	w.ops.Register(w.TakeWorkflow())
 	w.ops.Register(w.VerifyWorkflow())
 	w.ops.Register(w.DeleteWorkflow())
+	w.ops.Register(w.RestoreWorkflow())
+	w.ops.Every("restores", time.Hour, w.sweepRestores)
 }
 
 // of returns the backup that an operation is about.
@@ -84,7 +91,7 @@ func (w *Worker) access(ctx context.Context, b Backup, t tenants.Tenant) (Access
 	if err != nil {
 		return Access{}, err
 	}
-	return Access{TenantID: t.ID, Database: t.DBName, Password: known.DBPassword, Tool: helperName(b, "tool")}, nil
+	return Access{TenantID: t.ID, Database: t.DBName, Role: t.DBName, Password: known.DBPassword, Tool: helperName(b, "tool")}, nil
 }
 
 // helperName names a container that works on a backup. It is unique on an engine that several installations share, and the same for a repeat,

@@ -47,6 +47,9 @@ type plant struct {
 	server   *s3test.Server
 	store    backup.Store
 	database backup.Database
+	cluster  backup.Cluster
+	runner   *runner
+	run      backup.Runner // what workers get
 	tenant   tenants.Tenant
 }
 
@@ -70,6 +73,8 @@ func build(t *testing.T) *plant {
 	require.NoError(t, err)
 	p.odoo = backuptest.NewOdooOf(t, p.tenant.DBName, known.DBPassword)
 	p.database = p.odoo.Server(t, p.engine, p.odoo.Image())
+	p.cluster, p.runner = p.odoo.Cluster(t, p.tenant.ID.Subject()), &runner{}
+	p.run = p.runner
 	p.file(logo)
 	p.odoo.Attach(t, logo)
 	return p
@@ -122,7 +127,7 @@ func (p *plant) worker() *backup.Worker {
 	keys, err := archive.NewKeys(backupKey)
 	require.NoError(p, err)
 	w, err := backup.NewWorker(backup.WorkerDeps{
-		Backups: p.backups, Store: p.store, Keys: keys, Database: p.database, Volumes: p.engine,
+		Backups: p.backups, Store: p.store, Keys: keys, Database: p.database, Volumes: p.engine, Cluster: p.cluster, Runner: p.run,
 		Log: slog.New(slog.NewTextHandler(p.Output(), &slog.HandlerOptions{Level: slog.LevelError + 1})),
 	}, backup.WorkerOptions{Image: p.odoo.Image(), Filestore: provision.Filestore})
 	require.NoError(p, err)
@@ -132,7 +137,7 @@ func (p *plant) worker() *backup.Worker {
 func (p *plant) start() *ops.Engine {
 	p.Helper()
 	w := p.worker()
-	return opstest.Start(p.T, p.pool, w.TakeWorkflow(), w.VerifyWorkflow(), w.DeleteWorkflow())
+	return opstest.Start(p.T, p.pool, w.TakeWorkflow(), w.VerifyWorkflow(), w.DeleteWorkflow(), w.RestoreWorkflow())
 }
 
 func (p *plant) take(kind backup.Kind) backup.Backup {

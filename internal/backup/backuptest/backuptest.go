@@ -21,6 +21,7 @@ import (
 	"controlplane/internal/backup/pgtools"
 	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/provision/docker"
+	"controlplane/internal/provision/pgcluster"
 	"controlplane/internal/secrets"
 )
 
@@ -71,6 +72,7 @@ func NewOdooOf(t *testing.T, name string, password secrets.Secret) *Odoo {
 	return o
 }
 
+// drop drops the database, and what restores left beside it.
 func (o *Odoo) drop(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -78,11 +80,58 @@ func (o *Odoo) drop(t *testing.T) {
 	conn, err := pgx.Connect(ctx, o.super.String())
 	require.NoError(t, err)
 	defer func() { _ = conn.Close(ctx) }()
-	quoted := pgx.Identifier{o.Name}.Sanitize()
-	for _, sql := range []string{"DROP DATABASE IF EXISTS " + quoted + " WITH (FORCE)", "DROP ROLE IF EXISTS " + quoted} {
-		_, err := conn.Exec(ctx, sql)
+	rows, err := conn.Query(ctx, "SELECT datname::text FROM pg_database WHERE starts_with(datname, $1)", o.Name)
+	require.NoError(t, err)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	for _, name := range names {
+		_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
 		require.NoError(t, err)
 	}
+	_, err = conn.Exec(ctx, "DROP ROLE IF EXISTS "+pgx.Identifier{o.Name}.Sanitize())
+	require.NoError(t, err)
+}
+
+// Cluster is the test server as the control role works on it: one that may make databases, and is a member of the tenant's role.
+func (o *Odoo) Cluster(t *testing.T, subject string) *pgcluster.Cluster {
+	t.Helper()
+	installation, control, password := secrets.RandomHex(6), "control_"+secrets.RandomHex(6), secrets.RandomPassword(20)
+	conn := o.connect(t, "")
+	defer func() { require.NoError(t, conn.Close(t.Context())) }()
+	tenant := pgx.Identifier{o.Name}.Sanitize()
+	for _, sql := range []string{
+		fmt.Sprintf("CREATE ROLE %s LOGIN CREATEDB PASSWORD '%s'", control, password.Reveal()),
+		fmt.Sprintf("GRANT %s TO %s", tenant, control),
+		fmt.Sprintf("COMMENT ON ROLE %s IS 'odoo-hosting %s %s'", tenant, installation, subject),
+	} {
+		_, err := conn.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	c, err := pgcluster.New(t.Context(), pgcluster.Options{
+		Host: o.host, Port: o.port, User: control, Password: password, SSLMode: "disable", Installation: installation, Log: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		c.Close()
+		o.drop(t)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		conn, err := pgx.Connect(ctx, o.super.String())
+		require.NoError(t, err)
+		defer func() { _ = conn.Close(ctx) }()
+		_, err = conn.Exec(ctx, "DROP ROLE "+control)
+		require.NoError(t, err)
+	})
+	return c
+}
+
+// Partners counts the customers in the database.
+func (o *Odoo) Partners(t *testing.T) (n int) {
+	t.Helper()
+	conn := o.connect(t, o.Name)
+	defer func() { require.NoError(t, conn.Close(t.Context())) }()
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM res_partner").Scan(&n))
+	return n
 }
 
 // connect connects as the superuser; "" is the server's own database.
@@ -149,7 +198,7 @@ func (o *Odoo) Server(t *testing.T, tools pgtools.Tools, image string) *pgtools.
 
 // Access is how the database is reached.
 func (o *Odoo) Access() backup.Access {
-	return backup.Access{TenantID: 42, Database: o.Name, Password: o.Password, Tool: o.Name + "_tool"}
+	return backup.Access{TenantID: 42, Database: o.Name, Role: o.Name, Password: o.Password, Tool: o.Name + "_tool"}
 }
 
 // Engine is the Docker engine, for an installation of the test's own whose objects go with it.

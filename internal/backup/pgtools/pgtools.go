@@ -62,7 +62,7 @@ func (s *Server) connect(ctx context.Context, a backup.Access) (*pgx.Conn, error
 	if err != nil {
 		return nil, fmt.Errorf("set up a connection to %s: %w", net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.Port)), err)
 	}
-	cfg.Database, cfg.User, cfg.Password = a.Database, a.Database, a.Password.Reveal()
+	cfg.Database, cfg.User, cfg.Password = a.Database, a.Role, a.Password.Reveal()
 	cfg.ConnectTimeout = 10 * time.Second
 	for name, value := range map[string]string{
 		"application_name": "backup", "timezone": "UTC", "search_path": "public, pg_catalog",
@@ -103,7 +103,7 @@ func passLine(password secrets.Secret) string {
 // target is the connection string for programs.
 func (s *Server) target(a backup.Access) string {
 	return fmt.Sprintf("--dbname=host=%s port=%d sslmode=%s user=%s dbname=%s application_name=backup",
-		quoted(s.opts.Host), s.opts.Port, quoted(s.opts.SSLMode), quoted(a.Database), quoted(a.Database))
+		quoted(s.opts.Host), s.opts.Port, quoted(s.opts.SSLMode), quoted(a.Role), quoted(a.Database))
 }
 
 // toolVersion is what the image's pg_dump says it is, asked once.

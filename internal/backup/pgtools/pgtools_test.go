@@ -69,3 +69,31 @@ func TestSnapshot_RefusesWhatItCannotRead(t *testing.T) {
 	_, err = server.Snapshot(t.Context(), odoo.Access())
 	require.ErrorIs(t, err, backup.ErrNotOdoo)
 }
+
+func TestRestore_GivesBackWhatWasDumped(t *testing.T) {
+	t.Parallel()
+	from, to := backuptest.NewOdoo(t, "odoo_from_"+secrets.RandomHex(4)), backuptest.NewOdoo(t, "odoo_to_"+secrets.RandomHex(4))
+	engine := backuptest.Engine(t)
+	server := from.Server(t, engine, from.Image())
+	snapshot, err := server.Snapshot(t.Context(), from.Access())
+	require.NoError(t, err)
+	defer snapshot.Close(t.Context())
+	var dump bytes.Buffer
+	require.NoError(t, snapshot.Dump(t.Context(), &dump))
+	want, _, err := snapshot.Describe(t.Context())
+	require.NoError(t, err)
+
+	require.Error(t, server.Restore(t.Context(), to.Access(), bytes.NewReader(dump.Bytes()), int64(dump.Len())), "it isn't empty")
+	to.Exec(t, "DROP TABLE ir_attachment, ir_module_module, ir_config_parameter, res_partner")
+	require.ErrorIs(t, server.Restore(t.Context(), to.Access(), bytes.NewReader(dump.Bytes()), 1<<50), backup.ErrNoSpace)
+	require.Error(t, server.Restore(t.Context(), to.Access(), bytes.NewReader(dump.Bytes()[:dump.Len()/2]), int64(dump.Len())))
+	to.Exec(t, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+	require.NoError(t, server.Restore(t.Context(), to.Access(), bytes.NewReader(dump.Bytes()), int64(dump.Len())))
+	copied, err := server.Snapshot(t.Context(), to.Access())
+	require.NoError(t, err)
+	defer copied.Close(t.Context())
+	got, _, err := copied.Describe(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want.Rows, got.Rows)
+	require.Equal(t, want.UUID, got.UUID)
+}

@@ -1,0 +1,312 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"controlplane/internal/accounts"
+	"controlplane/internal/backup/archive"
+	"controlplane/internal/errs"
+	"controlplane/internal/ops"
+	"controlplane/internal/postgres"
+	"controlplane/internal/tenants"
+)
+
+// RestoreKind is the kind of operation that restores a backup into its own tenant. It is done to the tenant.
+const RestoreKind = "tenant.restore"
+
+const (
+	loadTimeout  = 6 * time.Hour
+	swapTimeout  = 3 * time.Minute
+	startTimeout = 5 * time.Minute
+	safetyWait   = 2 * time.Second
+	// keptBefore is how long what was there before a restore stays.
+	keptBefore = 24 * time.Hour
+)
+
+// Errors of a restore; all are safe to show.
+var (
+	ErrNotFull     = errs.New(errs.Conflict, "backup_not_full", "This backup holds the database alone; choose one that holds the files too.")
+	ErrTenantBusy  = errs.New(errs.Conflict, "operation_running", "Something else is being done with this client; try again when that has ended.")
+	ErrNotNow      = errs.New(errs.Conflict, "not_restorable", "A client can be restored while it is active or suspended.")
+	ErrNoSafety    = errs.New(errs.Unavailable, "safety_backup_failed", "The present state couldn't be backed up first, so nothing was restored.")
+	ErrNotTheSame  = errs.New(errs.Internal, "restore_differs", "What was restored isn't what was backed up; the client is as it was.")
+	ErrDidNotStart = errs.New(errs.Internal, "restored_not_starting", "Odoo didn't start on what was restored; the client is as it was.")
+)
+
+// RestoreInput is what a restore is asked for with.
+type RestoreInput struct {
+	WithoutSafety bool // don't back up the present state first, which may not be possible any more
+}
+
+// restoreInput is what it is enqueued with.
+type restoreInput struct {
+	TenantID      tenants.ID `json:"tenant_id"`
+	BackupID      ID         `json:"backup_id"`
+	WithoutSafety bool       `json:"without_safety,omitempty"`
+}
+
+// Restore asks for a full backup to be restored into the tenant that it is of.
+// Errors: ErrNotFound, ErrNotGood, ErrNotFull, ErrNotNow, ErrTenantBusy.
+func (s *Service) Restore(ctx context.Context, id ID, in RestoreInput, with ...also) (ops.Operation, error) {
+	var op ops.Operation
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		b, err := get(ctx, tx, id, "FOR UPDATE")
+		switch {
+		case err != nil:
+			return err
+		case b.State == Deleted || b.State == Deleting:
+			return ErrNotFound
+		case !b.Good():
+			return ErrNotGood
+		case !b.Kind.Full():
+			return ErrNotFull
+		}
+		t, err := s.tenants.Lock(ctx, tx, b.TenantID)
+		if err != nil {
+			return err
+		}
+		if !restorable(t) {
+			return ErrNotNow
+		}
+		op, err = s.ops.EnqueueTx(ctx, tx, RestoreKind, t.ID.Subject(), restoreInput{TenantID: t.ID, BackupID: b.ID, WithoutSafety: in.WithoutSafety})
+		if errors.Is(err, ops.ErrLive) {
+			return ErrTenantBusy.WithCause(err)
+		}
+		if err != nil {
+			return err
+		}
+		return together(ctx, tx, b, with)
+	})
+	return op, err
+}
+
+func restorable(t tenants.Tenant) bool {
+	return slices.Contains([]tenants.State{tenants.Active, tenants.Suspended}, t.State) && t.Desired != tenants.WantsDeleted
+}
+
+// RestoreWorkflow restores beside what runs, checks it, and only then swaps; until it has ended well everything is put back by itself.
+// Files are added to the filestore and none is taken away: they are called by what is in them, so that what was there before still finds its
+// own. What the restored database doesn't know of isn't seen.
+func (w *Worker) RestoreWorkflow() ops.Workflow {
+	return ops.Workflow{
+		Kind: RestoreKind,
+		Steps: []ops.Step{
+			{Name: "safety", Timeout: time.Minute, Do: w.restoring(w.saveFirst)},
+			{Name: "load", Timeout: loadTimeout, Do: w.restoring(w.load), Undo: w.unload},
+			{Name: "pause", Tx: w.pause, Undo: w.unpause},
+			{Name: "swap", Timeout: swapTimeout, Do: w.restoring(w.swap), Undo: w.swapBack},
+			{Name: "start", Timeout: startTimeout, Do: w.restoring(w.startRestored), Tx: w.restored},
+		},
+	}
+}
+
+// restore is what the steps of one know.
+type restore struct {
+	*ops.Run
+	in     restoreInput
+	backup Backup
+	tenant tenants.Tenant
+}
+
+func (w *Worker) ofRestore(ctx context.Context, r *ops.Run) (restore, error) {
+	out := restore{Run: r}
+	if err := r.Input(&out.in); err != nil {
+		return out, err
+	}
+	var err error
+	if out.backup, err = w.Get(ctx, out.in.BackupID); err != nil {
+		return out, err
+	}
+	out.tenant, err = w.tenants.ByID(ctx, out.in.TenantID)
+	return out, err
+}
+
+// restoring wraps a step: what a few repetitions don't cure is undone.
+func (w *Worker) restoring(do func(ctx context.Context, r restore) error) func(ctx context.Context, r *ops.Run) error {
+	return func(ctx context.Context, run *ops.Run) error {
+		r, err := w.ofRestore(ctx, run)
+		if err == nil && (r.tenant.State == tenants.Deleting || r.tenant.State == tenants.Deleted) {
+			return ops.Unwind(ErrTenantGone)
+		}
+		if err == nil {
+			err = do(ctx, r)
+		}
+		if err == nil || ctx.Err() != nil || errors.Is(err, errWaiting) {
+			return waiting(err)
+		}
+		err = fmt.Errorf("restore backup %s into tenant %s: %w", r.in.BackupID, r.in.TenantID, err)
+		limit := tries
+		var known *errs.Error
+		switch {
+		case errors.Is(err, ErrNoSafety), errors.Is(err, ErrNotTheSame), errors.Is(err, ErrNoSpace), errors.Is(err, ErrToolVersion),
+			errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrWrongKey), errors.Is(err, ErrObjectMissing):
+			limit = 0
+		case errors.Is(err, ErrDidNotStart):
+			limit = 2 // somebody is waiting
+		case errors.As(err, &known) && known.Kind == errs.Unavailable:
+			limit = patience
+		}
+		if run.Attempt >= limit {
+			return ops.Unwind(err)
+		}
+		return err
+	}
+}
+
+// errWaiting is returned by a step that waits for a backup.
+var errWaiting = errors.New("waiting for a backup")
+
+func waiting(err error) error {
+	if errors.Is(err, errWaiting) {
+		return ops.Snooze(safetyWait)
+	}
+	return err
+}
+
+// saveFirst backs up the present state, and waits for that.
+func (w *Worker) saveFirst(ctx context.Context, r restore) error {
+	if r.in.WithoutSafety {
+		r.Note(ctx, "The present state isn't backed up first: it was decided so")
+		return nil
+	}
+	var id ID
+	if _, err := r.Get("safety", &id); err != nil {
+		return err
+	}
+	if id == 0 {
+		b, err := w.Take(ctx, TakeInput{TenantID: r.tenant.ID, Kind: Safety, By: accounts.System().Username})
+		if errors.Is(err, ErrBusy) {
+			return errWaiting
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.Set("safety", b.ID); err != nil {
+			return err
+		}
+		return errWaiting
+	}
+	b, err := w.Get(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case b.Good():
+		return nil
+	case b.State == Queued || b.State == Running:
+		return errWaiting
+	}
+	return ErrNoSafety.WithCause(fmt.Errorf("backup %s is %s: %s", b.ID, b.State, b.Error))
+}
+
+// pause has the edge say that the client is being worked on. One that is suspended stays so.
+func (w *Worker) pause(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+	var in restoreInput
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	t, err := w.tenants.Lock(ctx, tx, in.TenantID)
+	if err != nil {
+		return err
+	}
+	if !restorable(t) {
+		return ops.Unwind(ErrNotNow.WithCause(fmt.Errorf("tenant %s is %s", t.ID, t.State)))
+	}
+	if err := r.Set("was", t.State); err != nil || t.State != tenants.Active {
+		return err
+	}
+	return w.tenants.MoveTx(ctx, tx, t.ID, []tenants.State{tenants.Active}, tenants.Maintenance, "a backup is being restored")
+}
+
+func (w *Worker) unpause(ctx context.Context, r *ops.Run) error {
+	return postgres.InTx(ctx, w.pool, func(tx pgx.Tx) error { return w.goOn(ctx, tx, r, "nothing was restored") })
+}
+
+// goOn takes a tenant that was active back to that; one that is deleted meanwhile stays what it is.
+func (w *Worker) goOn(ctx context.Context, tx pgx.Tx, r *ops.Run, reason string) error {
+	var in restoreInput
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	t, err := w.tenants.Lock(ctx, tx, in.TenantID)
+	if err != nil || t.State != tenants.Maintenance {
+		return err
+	}
+	return w.tenants.MoveTx(ctx, tx, t.ID, []tenants.State{tenants.Maintenance}, tenants.Active, reason)
+}
+
+// wasActive reports whether the tenant's Odoo ran before the restore.
+func wasActive(r *ops.Run) (bool, error) {
+	var was tenants.State
+	_, err := r.Get("was", &was)
+	return was == tenants.Active, err
+}
+
+func (w *Worker) swap(ctx context.Context, r restore) error {
+	if err := w.runner.Halt(ctx, r.tenant); err != nil {
+		return err
+	}
+	return w.cluster.SwapRestored(ctx, r.tenant.DBName, r.tenant.ID.Subject(), w.now())
+}
+
+// swapBack also starts what ran before: what there was is more than nothing, whatever else fails.
+func (w *Worker) swapBack(ctx context.Context, run *ops.Run) error {
+	r, err := w.ofRestore(ctx, run)
+	if err != nil {
+		return err
+	}
+	if err := w.runner.Halt(ctx, r.tenant); err != nil {
+		return err
+	}
+	if err := w.cluster.UndoRestore(ctx, r.tenant.DBName, r.tenant.ID.Subject()); err != nil {
+		return err
+	}
+	active, err := wasActive(run)
+	if err != nil || !active || r.tenant.State == tenants.Deleting {
+		return err
+	}
+	return w.runner.Run(ctx, r.tenant)
+}
+
+func (w *Worker) startRestored(ctx context.Context, r restore) error {
+	active, err := wasActive(r.Run)
+	if err != nil || !active {
+		return err
+	}
+	if err := w.runner.Run(ctx, r.tenant); err != nil {
+		return ErrDidNotStart.WithCause(err)
+	}
+	return nil
+}
+
+// restored ends it. That Odoo answered on what was restored proves the backup.
+func (w *Worker) restored(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+	var in restoreInput
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	active, err := wasActive(r)
+	if err != nil {
+		return err
+	}
+	if active {
+		if err := setProven(ctx, tx, in.BackupID, w.now()); err != nil {
+			return err
+		}
+	}
+	return w.goOn(ctx, tx, r, "a backup was restored")
+}
+
+// sweepRestores drops what was there before restores that nobody took back.
+func (w *Worker) sweepRestores(ctx context.Context) error {
+	dropped, err := w.cluster.SweepRestores(ctx, w.now().Add(-keptBefore))
+	if dropped > 0 {
+		w.log.InfoContext(ctx, "dropped what was there before restores", "databases", dropped)
+	}
+	return err
+}

@@ -1,0 +1,223 @@
+package backup_test
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/backup"
+	"controlplane/internal/backup/backuptest"
+	"controlplane/internal/ops"
+	"controlplane/internal/ops/opstest"
+	"controlplane/internal/provision"
+	"controlplane/internal/tenants"
+)
+
+// runner is an engine on which the tenant's Odoo starts and stops.
+type runner struct {
+	stopped atomic.Bool
+	broken  atomic.Bool // it doesn't start on what was restored
+	starts  atomic.Int64
+}
+
+func (r *runner) Halt(context.Context, tenants.Tenant) error {
+	r.stopped.Store(true)
+	return nil
+}
+
+func (r *runner) Run(context.Context, tenants.Tenant) error {
+	r.starts.Add(1)
+	if r.broken.CompareAndSwap(true, false) {
+		return errors.New("it stops again and again")
+	}
+	r.stopped.Store(false)
+	return nil
+}
+
+func (p *plant) state() tenants.State {
+	p.Helper()
+	t, err := p.tenants.ByID(p.Context(), p.tenant.ID)
+	require.NoError(p, err)
+	return t.State
+}
+
+// files returns the names of the tenant's files, and whose they are.
+func (p *plant) files() map[string]int {
+	p.Helper()
+	volume, dir := provision.Filestore(p.tenant)
+	mount := "look_" + p.tenant.Name
+	require.NoError(p, p.engine.MountVolume(p.Context(), mount, volume, p.tenant.ID.String(), p.odoo.Image(), true))
+	tree, err := p.engine.ReadTree(p.Context(), mount, dir)
+	require.NoError(p, err)
+	found := map[string]int{}
+	for r := tar.NewReader(tree); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(p, err)
+		if h.Typeflag == tar.TypeReg {
+			found[h.Name[len(p.tenant.DBName)+1:]] = h.Uid
+		}
+	}
+	require.NoError(p, tree.Close())
+	require.NoError(p, p.engine.RemoveContainer(p.Context(), mount))
+	return found
+}
+
+// lose is what a restore is for.
+func (p *plant) lose() {
+	p.Helper()
+	p.odoo.Exec(p.T, "DELETE FROM res_partner WHERE id > 10; DELETE FROM ir_attachment")
+	volume, _ := provision.Filestore(p.tenant)
+	require.NoError(p, p.engine.RemoveVolume(p.Context(), volume))
+	p.file("a file that came later")
+	p.odoo.Attach(p.T, "a file that came later")
+}
+
+func TestRestore_GivesBackWhatWasSaved(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	require.Nil(t, b.ProvenAt)
+	p.lose()
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{})
+	require.NoError(t, err)
+	_, err = p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{})
+	require.ErrorIs(t, err, backup.ErrTenantBusy)
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	require.Equal(t, 1000, p.odoo.Partners(t))
+	require.Contains(t, p.files(), backuptest.FileName(logo))
+	require.Equal(t, tenants.Active, p.state())
+	require.False(t, p.runner.stopped.Load())
+	b, err = p.backups.Get(t.Context(), b.ID)
+	require.NoError(t, err)
+	require.NotNil(t, b.ProvenAt)
+	p.idle()
+
+	// The safety backup holds what there was before, and leads back to it.
+	page, err := p.backups.List(t.Context(), backup.Filter{TenantID: p.tenant.ID})
+	require.NoError(t, err)
+	require.Equal(t, backup.Safety, page.Backups[0].Kind)
+	op, err = p.backups.Restore(t.Context(), page.Backups[0].ID, backup.RestoreInput{})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	require.Equal(t, 10, p.odoo.Partners(t))
+	require.Contains(t, p.files(), backuptest.FileName("a file that came later"))
+}
+
+func TestRestore_TriesAStartAgain(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	p.lose()
+	p.runner.broken.Store(true)
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	require.Equal(t, 1000, p.odoo.Partners(t))
+}
+
+// never is a runner on which nothing starts that was restored.
+type never struct {
+	*runner
+	odoo *backuptest.Odoo
+	t    *testing.T
+}
+
+func (n never) Run(ctx context.Context, t tenants.Tenant) error {
+	if n.odoo.Partners(n.t) == 1000 {
+		return errors.New("it stops again and again")
+	}
+	return n.runner.Run(ctx, t)
+}
+
+func TestRestore_RollsBack(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	p.lose()
+	opstest.Stop(t, engine)
+	p.run = never{p.runner, p.odoo, t}
+	engine = p.start()
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	ended := opstest.Wait(t, engine, op.ID, ops.Abandoned)
+	require.Equal(t, backup.ErrDidNotStart.Message, ended.Error)
+	require.Equal(t, 10, p.odoo.Partners(t), "it is as it was")
+	require.Equal(t, tenants.Active, p.state())
+	require.False(t, p.runner.stopped.Load())
+
+	// What is damaged isn't even swapped in.
+	for _, path := range p.stored() {
+		content, err := os.ReadFile(path) //nolint:gosec // of this test
+		require.NoError(t, err)
+		content[len(content)/2] ^= 1
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+	}
+	starts := p.runner.starts.Load()
+	op, err = p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Abandoned)
+	require.Equal(t, 10, p.odoo.Partners(t))
+	require.Equal(t, starts, p.runner.starts.Load(), "nobody was interrupted")
+	p.idle()
+}
+
+func TestRestore_OfWhatIsSuspendedStartsNothing(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	hourly := p.took(engine, backup.Hourly, ops.Done)
+	p.lose()
+	_, err := p.backups.Restore(t.Context(), hourly.ID, backup.RestoreInput{})
+	require.ErrorIs(t, err, backup.ErrNotFull)
+	_, err = p.pool.Exec(t.Context(), "UPDATE tenants SET state = 'suspended', desired = 'suspended', suspended_by = 'billing', suspended_at = now()")
+	require.NoError(t, err)
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	require.Equal(t, 1000, p.odoo.Partners(t))
+	require.Equal(t, tenants.Suspended, p.state())
+	require.Zero(t, p.runner.starts.Load())
+	_, err = p.pool.Exec(t.Context(), "UPDATE tenants SET state = 'deleting', desired = 'deleted', suspended_by = NULL")
+	require.NoError(t, err)
+	_, err = p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{})
+	require.ErrorIs(t, err, backup.ErrNotNow)
+}
+
+func TestRestore_SurvivesFailuresAndCrashesAtEachStep(t *testing.T) {
+	t.Parallel()
+	for name, prove := range map[string]func(*testing.T, *pgxpool.Pool, func(*testing.T) ops.Workflow, any, string, func(*testing.T)){
+		"repeat": opstest.Repeat, "fail": opstest.FailEach, "crash": opstest.CrashEach,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := build(t)
+			engine := p.start()
+			b := p.took(engine, backup.Daily, ops.Done)
+			opstest.Stop(t, engine)
+			prove(t, p.pool, func(*testing.T) ops.Workflow {
+				p.odoo.Exec(p.T, "DELETE FROM res_partner WHERE id > 10")
+				return p.worker().RestoreWorkflow()
+			}, map[string]any{"tenant_id": p.tenant.ID, "backup_id": b.ID, "without_safety": true}, p.tenant.ID.Subject(), func(t *testing.T) {
+				t.Helper()
+				require.Equal(t, 1000, p.odoo.Partners(p.T))
+				require.Equal(t, tenants.Active, p.state())
+				require.False(t, p.runner.stopped.Load())
+				p.idle()
+			})
+		})
+	}
+}
