@@ -38,9 +38,9 @@ func payFrom(ctx context.Context, q postgres.Querier, p Payment) (Payment, error
 	return p, nil
 }
 
-// creditLeft is what is left of each kept credit of an account: not spent, and neither given back nor claimed by a bank. Only what somebody
+// keptLeft is what is left of each kept credit of an account: not spent, and neither given back nor claimed by a bank. Only what somebody
 // decided to keep is spent; until then it may have to go back.
-const creditLeft = `
+const keptLeft = `
 	SELECT c.id, c.amount_kobo - c.used_kobo
 		- (SELECT coalesce(sum(r.amount_kobo), 0) FROM refunds r WHERE r.payment_id = c.payment_id AND r.state <> 'failed' AND NOT r.to_credit)
 		- (SELECT coalesce(sum(d.amount_kobo), 0) FROM disputes d WHERE d.payment_id = c.payment_id AND d.outcome <> 'won') AS kobo
@@ -52,7 +52,7 @@ const creditLeft = `
 func spendable(ctx context.Context, q postgres.Querier, p Payment) (int64, error) {
 	var kobo int64
 	err := q.QueryRow(ctx, `
-		SELECT greatest(0, (SELECT coalesce(sum(kobo), 0) FROM (`+creditLeft+`) AS l)
+		SELECT greatest(0, (SELECT coalesce(sum(kobo), 0) FROM (`+keptLeft+`) AS l)
 			- (SELECT coalesce(sum(o.credit_kobo), 0) FROM payments o
 			   WHERE o.account_id = $1 AND o.currency = $2 AND o.mode = $3 AND o.status = 'pending' AND o.tenant_id <> $4))::bigint`,
 		p.AccountID, p.Currency, p.Mode, p.TenantID).Scan(&kobo)
@@ -71,7 +71,7 @@ func (s *Service) spendTx(ctx context.Context, tx pgx.Tx, p Payment) (bool, erro
 	if err := exec(ctx, tx, "lock the credits", `SELECT id FROM credits WHERE account_id = $1 AND resolution = 'kept' ORDER BY id FOR UPDATE`, p.AccountID); err != nil {
 		return false, err
 	}
-	rows, err := tx.Query(ctx, creditLeft+` ORDER BY c.id`, p.AccountID, p.Currency, p.Mode)
+	rows, err := tx.Query(ctx, keptLeft+` ORDER BY c.id`, p.AccountID, p.Currency, p.Mode)
 	if err != nil {
 		return false, fmt.Errorf("read the credits: %w", err)
 	}
