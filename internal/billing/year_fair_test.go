@@ -80,7 +80,7 @@ func (y *year) complete() {
 		}
 	}
 	rows, err := y.pool.Query(y.t.Context(), `SELECT reference, coalesce(received_kobo, amount_kobo), refunded_kobo FROM payments
-		WHERE status IN ('success', 'refunded') OR review IS NOT NULL`)
+		WHERE (status IN ('success', 'refunded') OR review IS NOT NULL) AND amount_kobo > 0`) // credit alone is none of the gateway's
 	require.NoError(y.t, err)
 	ours := map[string]money{}
 	for rows.Next() {
