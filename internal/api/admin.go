@@ -66,37 +66,9 @@ func (s *server) adminRoutes(r chi.Router) {
 }
 
 func (s *server) credits(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	q := parseQuery(r)
-	skip, limit := q.page()
-	if q.err != nil {
-		return q.err
-	}
-	list, total, err := s.deps.Billing.Credits(r.Context(), p, skip, limit)
-	if err != nil {
-		return err
-	}
-	out := make([]creditAnswer, 0, len(list))
-	for _, c := range list {
-		out = append(out, newCreditAnswer(c))
-	}
-	s.paging(w, r, skip, limit, total)
-	return reply(w, http.StatusOK, out)
+	return page(s, w, r, newCreditAnswer, func(skip, limit int) ([]billing.Credit, int, error) { return s.deps.Billing.Credits(r.Context(), p, skip, limit) })
 }
 
 func (s *server) reviews(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	q := parseQuery(r)
-	skip, limit := q.page()
-	if q.err != nil {
-		return q.err
-	}
-	list, total, err := s.deps.Billing.Reviews(r.Context(), p, skip, limit)
-	if err != nil {
-		return err
-	}
-	out := make([]reviewAnswer, 0, len(list))
-	for _, payment := range list {
-		out = append(out, newReviewAnswer(payment))
-	}
-	s.paging(w, r, skip, limit, total)
-	return reply(w, http.StatusOK, out)
+	return page(s, w, r, newReviewAnswer, func(skip, limit int) ([]billing.Payment, int, error) { return s.deps.Billing.Reviews(r.Context(), p, skip, limit) })
 }

@@ -68,21 +68,7 @@ func (s *server) invoiceRoutes(r chi.Router) {
 }
 
 func (s *server) listInvoices(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	q := parseQuery(r)
-	skip, limit := q.page()
-	if q.err != nil {
-		return q.err
-	}
-	list, total, err := s.deps.Invoices.List(r.Context(), p, skip, limit)
-	if err != nil {
-		return err
-	}
-	out := make([]invoiceAnswer, 0, len(list))
-	for _, inv := range list {
-		out = append(out, newInvoiceAnswer(inv))
-	}
-	s.paging(w, r, skip, limit, total)
-	return reply(w, http.StatusOK, out)
+	return page(s, w, r, newInvoiceAnswer, func(skip, limit int) ([]invoicing.Invoice, int, error) { return s.deps.Invoices.List(r.Context(), p, skip, limit) })
 }
 
 func (s *server) findInvoice(r *http.Request, p accounts.Principal) (invoicing.Invoice, error) {

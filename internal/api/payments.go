@@ -102,21 +102,7 @@ func paymentText(p billing.Payment) string {
 }
 
 func (s *server) history(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	q := parseQuery(r)
-	skip, limit := q.page()
-	if q.err != nil {
-		return q.err
-	}
-	list, total, err := s.deps.Billing.History(r.Context(), p, skip, limit)
-	if err != nil {
-		return err
-	}
-	out := make([]paymentAnswer, 0, len(list))
-	for _, p := range list {
-		out = append(out, newPaymentAnswer(p))
-	}
-	s.paging(w, r, skip, limit, total)
-	return reply(w, http.StatusOK, out)
+	return page(s, w, r, newPaymentAnswer, func(skip, limit int) ([]billing.Payment, int, error) { return s.deps.Billing.History(r.Context(), p, skip, limit) })
 }
 
 func newPaymentAnswer(p billing.Payment) paymentAnswer {
