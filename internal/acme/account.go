@@ -3,6 +3,7 @@ package acme
 import (
 	"context"
 	"crypto"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,9 +74,8 @@ func (c *Client) account(ctx context.Context, folder string) (acme.Account, erro
 }
 
 func (c *Client) httpClient() *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // the standard library's
-	if c.opts.Roots != nil {
-		transport.TLSClientConfig.RootCAs = c.opts.Roots
-	}
-	return &http.Client{Transport: transport, Timeout: accountTimeout}
+	return &http.Client{Timeout: accountTimeout, Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{RootCAs: c.opts.Roots, MinVersion: tls.VersionTLS12},
+	}}
 }

@@ -56,7 +56,8 @@ type Options struct {
 type Client struct {
 	opts     Options
 	storage  *storage
-	platform *certmagic.ACMEIssuer // nil: no DNS
+	solver   *certmagic.DNS01Solver // nil: no DNS
+	platform *certmagic.ACMEIssuer  // nil: no DNS
 	domains  *certmagic.ACMEIssuer
 	rehearse *certmagic.ACMEIssuer // whose challenges are answered as well; nil: domains' are the same
 }
@@ -72,9 +73,10 @@ func New(opts Options, store *certs.Store) (*Client, error) {
 	c := &Client{opts: opts, storage: newStorage(store)}
 	c.domains = c.issuer(opts.Directory, nil)
 	if opts.DNS != nil {
-		c.platform = c.issuer(opts.Directory, &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{
+		c.solver = &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{
 			DNSProvider: opts.DNS, TTL: time.Minute, PropagationTimeout: opts.DNSPropagation, Resolvers: opts.DNSResolvers,
-		}})
+		}}
+		c.platform = c.issuer(opts.Directory, c.solver)
 	}
 	if r := rehearsal(opts.Directory); r != opts.Directory {
 		c.rehearse = c.issuer(r, nil)
@@ -97,9 +99,9 @@ func (c *Client) Rehearsal() *Client {
 	if opts.Directory == c.opts.Directory {
 		return c
 	}
-	other := &Client{opts: opts, storage: c.storage, domains: c.rehearse}
-	if c.platform != nil {
-		other.platform = other.issuer(opts.Directory, c.platform.DNS01Solver.(*certmagic.DNS01Solver)) //nolint:forcetypeassert // New put it there
+	other := &Client{opts: opts, storage: c.storage, solver: c.solver, domains: c.rehearse}
+	if c.solver != nil {
+		other.platform = other.issuer(opts.Directory, c.solver)
 	}
 	return other
 }

@@ -58,7 +58,7 @@ func setup(t *testing.T, hosts []string, change ...func(*acme.Options)) *bundle 
 	for _, c := range change {
 		c(&b.opts)
 	}
-	resolver := ""
+	var resolver string
 	if len(b.opts.DNSResolvers) > 0 {
 		resolver = b.opts.DNSResolvers[0]
 	} else {

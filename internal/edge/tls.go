@@ -83,10 +83,14 @@ func (e *Edge) newTLS(opts TLS) (*tlsSide, error) {
 // CertificateWanted returns nil if host is to be served with a certificate of ours: an address of the platform's, or a domain that a client
 // has proven to be its own.
 func (e *Edge) CertificateWanted(_ context.Context, host string) error {
-	if underBase(host, e.opts.BaseDomain) || e.table.ownDomain(host) {
+	if e.ours(host) {
 		return nil
 	}
 	return ErrNotOurs
+}
+
+func (e *Edge) ours(host string) bool {
+	return underBase(host, e.opts.BaseDomain) || e.table.ownDomain(host)
 }
 
 // underBase reports whether the platform's certificate is good for host: a wildcard stands for one label.

@@ -13,7 +13,7 @@ import (
 // answersChallenge answers the CA's question whether a host is ours. It is asked over plain HTTP.
 func (g *gate) answersChallenge(w http.ResponseWriter, r *http.Request, client netip.Addr, began time.Time) bool {
 	t := g.edge.tls
-	if t == nil || t.ACME == nil || !acme.IsHTTPChallenge(r) || g.edge.CertificateWanted(r.Context(), hostOf(r.Host)) != nil {
+	if t == nil || t.ACME == nil || !acme.IsHTTPChallenge(r) || !g.edge.ours(hostOf(r.Host)) {
 		return false
 	}
 	out := &watchedWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
@@ -28,7 +28,7 @@ func (g *gate) answersChallenge(w http.ResponseWriter, r *http.Request, client n
 // the edge by its address alone.
 func (g *gate) movesToHTTPS(r *http.Request, https bool) (verdict, bool) {
 	host := hostOf(r.Host)
-	if g.edge.tls == nil || https || isHealth(r) || g.edge.CertificateWanted(r.Context(), host) != nil {
+	if g.edge.tls == nil || https || isHealth(r) || !g.edge.ours(host) {
 		return verdict{}, false
 	}
 	return verdict{page: pageMoved, class: classify(r.URL), traffic: &g.edge.traffic.nobody}, true

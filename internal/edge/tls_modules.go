@@ -72,7 +72,7 @@ func (s *shower) Provision(caddy.Context) (err error) {
 // GetCertificate returns the certificate for a handshake; nil: none, and the handshake is refused.
 func (s *shower) GetCertificate(ctx context.Context, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := serverName(hello.ServerName)
-	if s.edge.CertificateWanted(ctx, name) != nil {
+	if !s.edge.ours(name) {
 		return nil, nil //nolint:nilnil // Caddy's contract
 	}
 	return s.edge.tls.show(ctx, name)
@@ -139,7 +139,7 @@ func (c *challengeStorage) CertMagicStorage() (certmagic.Storage, error) { retur
 // Load returns a challenge.
 func (c *challengeStorage) Load(ctx context.Context, key string) ([]byte, error) {
 	host, ok := strings.CutSuffix(path.Base(key), ".json")
-	if !ok || c.edge.tls.ACME == nil || c.edge.CertificateWanted(ctx, host) != nil {
+	if !ok || c.edge.tls.ACME == nil || !c.edge.ours(host) {
 		return nil, fs.ErrNotExist
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)

@@ -209,7 +209,7 @@ func (s *secure) beginsInAnotherProcess() {
 // certificateFiles gives the platform's addresses a certificate of the operator's.
 func (s *secure) certificateFiles() {
 	s.t.Helper()
-	chain, key := selfSigned(s.t, time.Now(), "example.test", "*.example.test")
+	chain, key := acmetest.SelfSigned(s.t, time.Now(), "example.test", "*.example.test")
 	s.tls.CertFile, s.tls.KeyFile = filepath.Join(s.t.TempDir(), "chain.pem"), filepath.Join(s.t.TempDir(), "key.pem")
 	require.NoError(s.t, os.WriteFile(s.tls.CertFile, chain, 0o600))
 	require.NoError(s.t, os.WriteFile(s.tls.KeyFile, key, 0o600))
@@ -243,7 +243,7 @@ func TestTLS_NeedsACertificateForThePlatform(t *testing.T) {
 	s.opts.TLS = &s.tls
 	_, err := edge.New(s.opts)
 	require.ErrorContains(t, err, "needs a certificate for the platform's addresses")
-	chain, key := selfSigned(t, time.Now(), "example.test")
+	chain, key := acmetest.SelfSigned(t, time.Now(), "example.test")
 	s.tls.CertFile, s.tls.KeyFile = filepath.Join(t.TempDir(), "chain.pem"), filepath.Join(t.TempDir(), "key.pem")
 	require.NoError(t, os.WriteFile(s.tls.CertFile, chain, 0o600))
 	require.NoError(t, os.WriteFile(s.tls.KeyFile, key, 0o600))

@@ -6,7 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -54,7 +54,7 @@ func New(tb testing.TB, opts Options) *CA {
 			_ = os.Setenv(name, value) //nolint:usetesting // for all tests, which run side by side
 		}
 	})
-	logger := log.New(io.Discard, "", 0)
+	logger := slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	store := db.NewMemoryStore()
 	authority := ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "tests", ValidityPeriod: opts.Validity}})
 	front := wfe.New(logger, store, va.New(logger, opts.HTTPPort, opts.TLSPort, false, opts.DNS, store), authority,

@@ -2,8 +2,7 @@ package acmetest
 
 import (
 	"bytes"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"os"
 	"testing"
@@ -22,7 +21,7 @@ import (
 func Resolver(tb testing.TB) string {
 	tb.Helper()
 	address := FreeAddress(tb)
-	server, err := challtestsrv.New(challtestsrv.Config{DNSAddrs: []string{address}, Log: log.New(io.Discard, "", 0)})
+	server, err := challtestsrv.New(challtestsrv.Config{DNSAddrs: []string{address}, Log: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)})
 	require.NoError(tb, err)
 	server.SetDefaultDNSIPv4("127.0.0.1")
 	server.SetDefaultDNSIPv6("")
@@ -74,7 +73,7 @@ zone:
 // NewNameServer starts Knot, in a container, for the zone example.test, all of whose names are on this machine.
 func NewNameServer(tb testing.TB) *NameServer {
 	tb.Helper()
-	image := os.Getenv("NAMESERVER_IMAGE")
+	image := os.Getenv("NAMESERVER_IMAGE") //nolint:forbidigo // test set-up, not the platform's configuration
 	if image == "" {
 		image = "odoo-hosting/nameserver:knot" // scripts/images.sh makes it
 	}
@@ -115,7 +114,8 @@ func (s *NameServer) Texts(tb testing.TB, name string) []string {
 // FreeAddress returns an address of loopback that nobody listens on.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()

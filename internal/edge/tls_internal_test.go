@@ -1,0 +1,76 @@
+package edge
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/acme"
+	"controlplane/internal/acme/acmetest"
+)
+
+func TestUnderBase(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]bool{
+		"example.test": true, "a.example.test": true, "api.example.test": true, "a.b.example.test": false, ".example.test": false,
+		"badexample.test": false, "example.test.evil.test": false, "": false,
+	} {
+		require.Equal(t, want, underBase(host, "example.test"), host)
+	}
+}
+
+func TestShelf_IsBounded(t *testing.T) {
+	t.Parallel()
+	s, now := newShelf(), time.Now()
+	for i := range shelfSize + 100 {
+		s.put(fmt.Sprint(i), &tls.Certificate{})
+		s.miss(fmt.Sprint("missing", i), now.Add(time.Minute))
+	}
+	require.LessOrEqual(t, len(s.pairs), shelfSize)
+	require.LessOrEqual(t, len(s.missing), shelfSize)
+
+	pair, known := s.get(fmt.Sprint("missing", shelfSize+99), now)
+	require.True(t, known, "what isn't there isn't looked for with each handshake")
+	require.Nil(t, pair)
+	_, known = s.get(fmt.Sprint("missing", shelfSize+99), now.Add(time.Hour))
+	require.False(t, known)
+	s.drop(fmt.Sprint("missing", shelfSize+99))
+	_, known = s.get(fmt.Sprint("missing", shelfSize+99), now)
+	require.False(t, known, "a new certificate is seen at once")
+}
+
+func TestCertificateFiles_AreReadAgainWhenBothFit(t *testing.T) {
+	t.Parallel()
+	certFile, keyFile := filepath.Join(t.TempDir(), "chain.pem"), filepath.Join(t.TempDir(), "key.pem")
+	write := func(name string, text []byte) { require.NoError(t, os.WriteFile(name, text, 0o600)) }
+	now := time.Now()
+	chain, key := acmetest.SelfSigned(t, now, "example.test", "*.example.test")
+	write(certFile, chain)
+	write(keyFile, key)
+	f, err := openCertificateFiles(certFile, keyFile, "example.test")
+	require.NoError(t, err)
+	first := f.current.Load()
+	changed, err := f.read()
+	require.NoError(t, err)
+	require.False(t, changed)
+
+	chain, key = acmetest.SelfSigned(t, now.Add(time.Minute), "example.test", "*.example.test")
+	write(certFile, chain)
+	_, err = f.read()
+	require.Error(t, err, "only one of the two has been replaced yet")
+	require.Same(t, first, f.current.Load())
+	write(keyFile, key)
+	changed, err = f.read()
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.NotSame(t, first, f.current.Load())
+
+	require.Equal(t, acme.Valid, acme.StateOf(f.record(), now))
+	require.Empty(t, acme.Trouble(f.record(), now.Add(70*24*time.Hour)))
+	require.Contains(t, acme.Trouble(f.record(), now.Add(80*24*time.Hour)), "certificate files expires on")
+}
