@@ -31,6 +31,7 @@ bench: setup ## Measure provisioning, from the paid webhook to the login page, a
 	@scripts/with-env.sh go run ./test/bench
 	@scripts/with-env.sh go run ./test/bench/scale
 	@scripts/test.sh ./internal/billing -run '^$$' -bench 'Apply|Reconcile' -benchtime 1x
+	@scripts/test.sh ./internal/backup -tags bench -run TestBench -v
 
 fmt: ## Format the Go code
 	@scripts/lint.sh --fmt

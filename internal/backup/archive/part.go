@@ -20,7 +20,7 @@ var (
 )
 
 // windowBytes bounds what compression remembers, in both directions: a backup must not need more memory the larger it is.
-const windowBytes = 4 << 20
+const windowBytes = 1 << 20
 
 // Part is what one stream of a backup was when it was written.
 type Part struct {
@@ -61,7 +61,7 @@ func (k *Keys) NewWriter(w io.Writer) (*Writer, error) {
 	if out.age, err = k.encrypt(io.MultiWriter(w, out.stored)); err != nil {
 		return nil, err
 	}
-	out.zstd, err = zstd.NewWriter(out.age, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(windowBytes), zstd.WithEncoderConcurrency(2))
+	out.zstd, err = zstd.NewWriter(out.age, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(windowBytes), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return nil, fmt.Errorf("begin to compress: %w", err)
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	minPart   = 8 << 20 // two at once, and one being filled, are all that an upload keeps in memory
+	minPart   = 5 << 20 // the least that the protocol allows; two at once, and one being filled, are all that an upload keeps in memory
 	maxParts  = 9000    // the protocol allows 10,000
 	atOnce    = 2
 	tries     = 4
