@@ -43,10 +43,10 @@ func (e *Edge) servers() object {
 	return servers
 }
 
-// logging sends all to our own core. Caddy's writer stays where it was, with a level that nothing has, since moving it is announced.
+// logging sends all to our own core, and nothing to a writer of Caddy's, which would encode each request for lines that are never written.
 func (e *Edge) logging() object {
 	return object{
-		"level": "FATAL", "writer": object{"output": "stderr"},
+		"level": "FATAL", "writer": object{"output": "discard"},
 		"core": object{"module": "odoohost", "edge": e.id},
 	}
 }
@@ -92,7 +92,6 @@ func (e *Edge) proxy() object {
 	return object{
 		"handler":           "reverse_proxy",
 		"dynamic_upstreams": object{"source": "odoohost"},
-		"flush_interval":    "50ms",
 		"headers":           object{"request": object{"set": forwardedHeaders()}},
 		"transport": object{
 			"protocol":     "http",

@@ -13,7 +13,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"controlplane/internal/edge"
 	"controlplane/internal/tenants"
@@ -53,6 +56,20 @@ func TestEdge_AccessLog(t *testing.T) {
 	info, err := os.Stat(b.opts.AccessLog)
 	require.NoError(t, err)
 	require.Zero(t, info.Mode().Perm()&0o007, "nobody else reads who came from where")
+}
+
+// What Caddy itself has to say ends up in our log, without what may be secret.
+func TestEdge_LogsWhatCaddySays(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	request := b.request(http.MethodGet, "http://acme.example.test/?token=secret-query", nil, "Cookie", "secret-cookie")
+	caddy.Log().Named("http").With(zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: request})).Error("something is wrong")
+	caddy.Log().Info("nothing of interest")
+	b.stop()
+	require.Contains(t, b.log.String(), "something is wrong")
+	require.NotContains(t, b.log.String(), "secret")
+	require.NotContains(t, b.log.String(), "nothing of interest")
 }
 
 func TestEdge_ServesWithoutItsAccessLog(t *testing.T) {

@@ -81,6 +81,9 @@ func (p *Process) Stop() {
 	<-p.done
 }
 
+// PID is its number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Freeze and Thaw stop and resume a process that takes connections and never answers meanwhile.
 func (p *Process) Freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
 
