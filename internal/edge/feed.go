@@ -2,74 +2,32 @@ package edge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
+	"controlplane/internal/postgres"
 	"controlplane/internal/tenants"
 )
 
 const (
+	routesChannel       = "edge_routes"
 	certificatesChannel = "edge_certificates"
-
-	firstRetry   = 100 * time.Millisecond
-	longestRetry = 5 * time.Second
-	readTimeout  = 10 * time.Second
 )
 
 // feed keeps the table true until ctx ends. While PostgreSQL is away the table stays as it was.
 func (e *Edge) feed(ctx context.Context) {
-	retry := firstRetry
-	for ctx.Err() == nil {
-		synced, err := e.listen(ctx)
-		e.table.setConnected(false)
-		if ctx.Err() != nil {
-			return
-		}
-		if synced {
-			retry = firstRetry
-		}
-		e.log.WarnContext(ctx, "edge goes on with the routes it has", "error", err, "retry_in", retry)
-		select {
-		case <-ctx.Done():
-		case <-time.After(retry):
-		}
-		retry = min(retry*2, longestRetry)
-	}
-}
-
-// listen follows the notifications on one connection until that fails. It starts to listen before it reads, so that no change falls
-// between. synced tells whether the table was read at all.
-func (e *Edge) listen(ctx context.Context) (synced bool, err error) {
-	conn, err := e.opts.Pool.Acquire(ctx)
-	if err != nil {
-		return false, fmt.Errorf("connect to the database: %w", err)
-	}
-	defer func() {
-		_ = conn.Conn().Close(context.WithoutCancel(ctx)) // it listens: not for others to use
-		conn.Release()
-	}()
-	if _, err := conn.Exec(ctx, "LISTEN edge_routes; LISTEN "+certificatesChannel); err != nil {
-		return false, fmt.Errorf("listen for changes of routes: %w", err)
-	}
-	for {
-		if err := e.sync(ctx, conn); err != nil {
-			return synced, err
-		}
-		synced = true
-		if err := e.follow(ctx, conn); err != nil {
-			return synced, err
-		}
-	}
+	postgres.Listener{
+		Config: e.opts.Pool.Config().ConnConfig, Channels: []string{routesChannel, certificatesChannel}, Log: e.log, Interval: e.opts.ResyncInterval,
+		Sync: e.sync, Notified: e.apply, Lost: func() { e.table.setConnected(false) },
+	}.Run(ctx)
 }
 
 // sync reads the whole table.
-func (e *Edge) sync(ctx context.Context, conn *pgxpool.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
+func (e *Edge) sync(ctx context.Context, conn *pgx.Conn, _ bool) error {
 	routes, err := tenants.Routes(ctx, conn)
 	if err != nil {
 		return err
@@ -81,36 +39,16 @@ func (e *Edge) sync(ctx context.Context, conn *pgxpool.Conn) error {
 	return nil
 }
 
-// follow applies single changes until it is time for a full reading, which also finds out a connection that died silently.
-func (e *Edge) follow(ctx context.Context, conn *pgxpool.Conn) error {
-	waiting, cancel := context.WithTimeout(ctx, e.opts.ResyncInterval)
-	defer cancel()
-	for {
-		n, err := conn.Conn().WaitForNotification(waiting)
-		if err != nil {
-			if ctx.Err() == nil && errors.Is(waiting.Err(), context.DeadlineExceeded) && !conn.Conn().IsClosed() {
-				return nil
-			}
-			return fmt.Errorf("wait for changes of routes: %w", err)
-		}
-		if n.Channel == certificatesChannel {
-			e.certificatesChanged()
-			continue
-		}
-		if err := e.apply(ctx, conn, n.Payload); err != nil {
-			return err
-		}
-	}
-}
-
 // apply reads one tenant's route again.
-func (e *Edge) apply(ctx context.Context, conn *pgxpool.Conn, payload string) error {
-	id, err := strconv.ParseInt(payload, 10, 64)
-	if err != nil {
-		return fmt.Errorf("a notification that isn't a tenant's id: %q", payload)
+func (e *Edge) apply(ctx context.Context, conn *pgx.Conn, n *pgconn.Notification) error {
+	if n.Channel == certificatesChannel {
+		e.certificatesChanged()
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
+	id, err := strconv.ParseInt(n.Payload, 10, 64)
+	if err != nil {
+		return fmt.Errorf("a notification that isn't a tenant's id: %q", n.Payload)
+	}
 	route, found, err := tenants.RouteOf(ctx, conn, tenants.ID(id))
 	switch {
 	case err != nil:

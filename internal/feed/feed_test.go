@@ -279,7 +279,7 @@ func TestRun_ComesBackAfterABreak(t *testing.T) {
 	f := b.feed.Follow(feed.Scope{Tenant: id}, "")
 	defer f.Close()
 	receive(t, f.Wake(), "the first wake-up")
-	_, err := b.pool.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN event_feed%'`)
+	_, err := b.pool.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ~* '^(LISTEN event_feed|-- ping)'`)
 	require.NoError(t, err)
 	receive(t, f.Wake(), "a wake-up for what was missed")
 	b.move(b.pool, id, "paid")
