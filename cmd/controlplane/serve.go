@@ -184,6 +184,13 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 		return err
 	}
 	p.wireSchedules()
+	if worker && p.backups != nil {
+		sweeps, err := p.storeSweeps()
+		if err != nil {
+			return err
+		}
+		p.schedules.Add(sweeps...)
+	}
 	return nil
 }
 

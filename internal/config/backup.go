@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"maps"
 	"strings"
 	"time"
 
@@ -93,4 +94,15 @@ func (b Backup) unsafe() []string {
 		problems = append(problems, "BACKUP_KEY is a sample value")
 	}
 	return problems
+}
+
+// LoadBackup reads what a command needs that has nothing but the bucket and the key: all else may be missing or unsafe.
+func LoadBackup(environ map[string]string) (Backup, error) {
+	environ = maps.Clone(environ)
+	maps.DeleteFunc(environ, func(name, _ string) bool {
+		return !strings.HasPrefix(name, "S3_") && !strings.HasPrefix(name, "SPACES_") && !strings.HasPrefix(name, "BACKUP_KEY")
+	})
+	environ["DEBUG"] = "true"
+	cfg, err := Load(environ, PartBackups)
+	return cfg.Backup, err
 }

@@ -85,3 +85,15 @@ func TestBackup_NamesEachProblem(t *testing.T) {
 	require.ErrorContains(t, err, "S3_ACCESS_KEY must be set")
 	require.ErrorContains(t, err, "BACKUP_KEY must be set")
 }
+
+// After a disaster there may be no more than this.
+func TestLoadBackup(t *testing.T) {
+	t.Parallel()
+	environ := map[string]string{"S3_ACCESS_KEY": "AKJ7TQ3MZ", "S3_SECRET_KEY": "q8Vt-z3mNw5p", "BACKUP_KEY": withBackups()["BACKUP_KEY"], "DATABASE_URL": "nonsense"}
+	b, err := config.LoadBackup(environ)
+	require.NoError(t, err)
+	require.True(t, b.Configured())
+	delete(environ, "BACKUP_KEY")
+	_, err = config.LoadBackup(environ)
+	require.ErrorContains(t, err, "BACKUP_KEY must be set")
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"controlplane/internal/accounts"
+	"controlplane/internal/backup"
+	"controlplane/internal/backup/archive"
+	"controlplane/internal/config"
+)
+
+// vault is what the commands need of a backup.Vault.
+type vault interface {
+	List(ctx context.Context, client string) ([]backup.Stored, error)
+	Verify(ctx context.Context, name string) (archive.Manifest, error)
+	Fetch(ctx context.Context, name, dir string) (archive.Manifest, error)
+}
+
+// newBackupCommand's open returns the store's backups; run takes one of a client and returns it when that has ended.
+func newBackupCommand(open func() (vault, error), run func(ctx context.Context, client string) (backup.Backup, error)) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backup",
+		Short: "Take, list, verify and fetch backups",
+		Long: "Take, list, verify and fetch backups. All but \"run\" need nothing but the bucket and the key: S3_* (or SPACES_*) and BACKUP_KEY.\n" +
+			"They work when the API, the workers and the platform's database are down or lost; see docs/recovery.md.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }, // so that an unknown command is an error
+	}
+	cmd.AddCommand(newBackupRunCommand(run), newBackupListCommand(open), newBackupVerifyCommand(open), newBackupRestoreCommand(open))
+	return cmd
+}
+
+func newBackupRunCommand(run func(ctx context.Context, client string) (backup.Backup, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "run CLIENT",
+		Short: "Have a worker back up a client now, and wait for it",
+		Long: "Have a worker back up a client now, and wait for it. It needs serve's environment and a worker, not the API. Interrupting it\n" +
+			"doesn't end the backup.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := run(cmd.Context(), args[0])
+			switch {
+			case err != nil:
+				return err
+			case !b.Good():
+				return fmt.Errorf("backup %s of %s is %s: %s", b.ID, b.TenantName, b.State, b.Error)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n%s, read back whole\n", b.KeyPrefix, sizeText(b.StoredBytes))
+			return err
+		},
+	}
+}
+
+func newBackupListCommand(open func() (vault, error)) *cobra.Command {
+	var client string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the backups that are in the store, the newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := open()
+			if err != nil {
+				return err
+			}
+			list, err := v.List(cmd.Context(), client)
+			if err != nil {
+				return err
+			}
+			return writeStored(cmd.OutOrStdout(), list)
+		},
+	}
+	cmd.Flags().StringVar(&client, "client", "", "only of this client; "+backup.PlatformOwner+" is the platform's own database")
+	return cmd
+}
+
+func writeStored(w io.Writer, list []backup.Stored) error {
+	out := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	_, _ = fmt.Fprintln(out, "TAKEN\tKIND\tSIZE\tNAME") // kept by the writer; Flush tells
+	for _, s := range list {
+		note := ""
+		if !s.Complete {
+			note = " (not complete)"
+		}
+		_, _ = fmt.Fprintf(out, "%s\t%s\t%s\t%s%s\n", s.At.Format(time.RFC3339), s.Kind, sizeText(s.Bytes), s.Name, note)
+	}
+	return out.Flush()
+}
+
+func sizeText(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20)) }
+
+func newBackupVerifyCommand(open func() (vault, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify NAME",
+		Short: "Read all of a backup back and compare it with what was written",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := open()
+			if err != nil {
+				return err
+			}
+			m, err := v.Verify(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return writeManifest(cmd.OutOrStdout(), m, "All of it is as it was written")
+		},
+	}
+}
+
+func newBackupRestoreCommand(open func() (vault, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "restore NAME DIRECTORY",
+		Short: "Fetch a backup into a new directory, to be restored from there",
+		Long: "Fetch a backup into a new directory: database.dump for pg_restore, filestore/ as Odoo keeps it, and manifest.json. Nothing is left\n" +
+			"there unless all of it is as it was written. docs/recovery.md says how to go on.",
+		Example: "  controlplane backup restore acme/acme_daily_20260302_021500_0a1b2c3d /mnt/acme",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := open()
+			if err != nil {
+				return err
+			}
+			m, err := v.Fetch(cmd.Context(), args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return writeManifest(cmd.OutOrStdout(), m, "All of it is in "+args[1])
+		},
+	}
+}
+
+func writeManifest(w io.Writer, m archive.Manifest, told string) error {
+	files := "no files"
+	if m.Filestore != nil {
+		files = fmt.Sprintf("%d files of %s", m.Filestore.Count, sizeText(m.Filestore.Size))
+	}
+	_, err := fmt.Fprintf(w, "%s: %s, %s of %s, a dump of %s and %s\n", told, m.Tenant, m.Kind, m.TakenAt.UTC().Format(time.RFC3339), sizeText(m.Dump.Bytes), files)
+	return err
+}
+
+// openVault reads the store's settings alone.
+func openVault() (vault, error) {
+	environ, err := config.Environ(dotEnv)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := config.LoadBackup(environ)
+	if err != nil {
+		return nil, err
+	}
+	place, keys, err := openStore(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return backup.NewVault(place, keys, cfg.KeyPrefix()), nil
+}
+
+// runBackup enqueues as an operator, and waits for serve's workers.
+func runBackup(ctx context.Context, client string) (backup.Backup, error) {
+	cfg, err := loadConfig(append(adminParts(), config.PartBackups)...)
+	if err != nil {
+		return backup.Backup{}, err
+	}
+	d, err := openDomain(ctx, cfg, newLogger("warn", "backup"))
+	if err != nil {
+		return backup.Backup{}, err
+	}
+	defer d.pool.Close()
+	backups, err := newBackups(d, cfg)
+	if err != nil {
+		return backup.Backup{}, err
+	}
+	desk, err := backup.NewDesk(backup.DeskDeps{Pool: d.pool, Backups: backups, Tenants: d.tenants, Audit: d.audit}, backup.DeskOptions{})
+	if err != nil {
+		return backup.Backup{}, err
+	}
+	operator := accounts.Principal{Username: "operator", Admin: true}
+	b, err := desk.Order(ctx, backup.Request{By: operator}, client, string(backup.Manual))
+	if err != nil {
+		return b, err
+	}
+	if _, err := d.ops.Wait(ctx, b.OperationID); err != nil {
+		return b, err
+	}
+	if err := ctx.Err(); err != nil {
+		return b, errors.Join(fmt.Errorf("backup %s goes on", b.ID), err)
+	}
+	return backups.Get(ctx, b.ID)
+}

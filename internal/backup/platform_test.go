@@ -1,0 +1,45 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/backup"
+)
+
+// Five weeks: as many stay as of a client, and a failure takes none away.
+func TestPlatform(t *testing.T) {
+	t.Parallel()
+	s := openStrongroom(t)
+	now := time.Date(2026, 3, 2, 1, 15, 0, 0, time.UTC) // a Monday
+	var fails bool
+	p := backup.Platform{Vault: s.vault, Zone: time.UTC, Now: func() time.Time { return now }, Dump: func(_ context.Context, w io.Writer) error {
+		if fails {
+			return errors.New("the server is away")
+		}
+		_, err := io.WriteString(w, dumpText)
+		return err
+	}}
+	for range 36 {
+		require.NoError(t, p.Take(t.Context()))
+		now = now.AddDate(0, 0, 1)
+	}
+	list, err := s.vault.List(t.Context(), backup.PlatformOwner)
+	require.NoError(t, err)
+	var days []int
+	for _, b := range list {
+		days = append(days, b.At.YearDay()-60)
+	}
+	// 36 is 6 April. Seven days, the Mondays of four weeks, and the first of two months.
+	require.Equal(t, []int{36, 35, 34, 33, 32, 31, 30, 29, 22, 15, 1}, days)
+	fails = true
+	require.ErrorContains(t, p.Take(t.Context()), "the server is away")
+	after, err := s.vault.List(t.Context(), backup.PlatformOwner)
+	require.NoError(t, err)
+	require.Equal(t, list, after)
+}
