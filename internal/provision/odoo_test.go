@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -67,6 +68,7 @@ func TestARealOdoo(t *testing.T) {
 	fresh, err := b.tenants.Credentials(t.Context(), owner(one), netip.MustParseAddr("192.0.2.7"), one.Name)
 	require.NoError(t, err)
 	require.True(t, authenticate(t, one, fresh.Login, fresh.Password.Reveal()))
+	b.moveLinks(t, one, fresh)
 	b.suspendAndResume(t, one)
 	b.destroy(t, one)
 }
@@ -122,7 +124,31 @@ func (b *bundle) await(t *testing.T, id tenants.ID, limit time.Duration) {
 	require.Equal(t, tenants.Active, tenant.State, b.events(t, id.Subject()))
 }
 
+// moveLinks gives the tenant a primary domain and takes it away again, while its Odoo runs and remembers what its links begin with.
+func (b *bundle) moveLinks(t *testing.T, tenant tenants.Tenant, c tenants.Credentials) {
+	t.Helper()
+	s := &scene{bundle: b, tenant: tenant}
+	s.prove(t, "erp.example.com")
+	for _, domain := range []string{"erp.example.com", ""} {
+		want := b.options.TenantURL(cmp.Or(domain, tenant.Domain))
+		require.NotEqual(t, want, logIn(t, tenant, c.Login, c.Password.Reveal()).BaseURL)
+		s.choose(t, domain)
+		require.Eventually(t, func() bool { return logIn(t, tenant, c.Login, c.Password.Reveal()).BaseURL == want }, 30*time.Second, 200*time.Millisecond, want)
+	}
+}
+
 func authenticate(t *testing.T, tenant tenants.Tenant, login, password string) bool {
+	t.Helper()
+	return logIn(t, tenant, login, password).UID != 0
+}
+
+// session is what Odoo's pages know after a log-in.
+type session struct {
+	UID     int    `json:"uid"`
+	BaseURL string `json:"web.base.url"`
+}
+
+func logIn(t *testing.T, tenant tenants.Tenant, login, password string) session {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "params": map[string]string{"db": tenant.DBName, "login": login, "password": password}})
 	require.NoError(t, err)
@@ -134,12 +160,10 @@ func authenticate(t *testing.T, tenant tenants.Tenant, login, password string) b
 	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
 	var answer struct {
-		Result struct {
-			UID int `json:"uid"`
-		} `json:"result"`
+		Result session `json:"result"`
 	}
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
-	return answer.Result.UID != 0
+	return answer.Result
 }
 
 // realCluster is a PostgreSQL server on the host's network, as tenants reach it at their gateway.
