@@ -17,7 +17,8 @@ import (
 
 const (
 	lookEvery  = time.Minute // for what is due
-	atOnce     = 4           // orders at a time
+	atOnce     = 4           // orders at a time, in each lane
+	batch      = 16          // orders until it is looked again who is most urgent
 	keepUnused = 30 * 24 * time.Hour
 )
 
@@ -42,10 +43,20 @@ type Deps struct {
 	Log    *slog.Logger
 }
 
+// Lane keeps those who wait for their first certificate, or for a renewal that nothing speaks against, from waiting for those whose orders
+// fail, which may take minutes each.
+type Lane int
+
+// The lanes.
+const (
+	Smooth Lane = iota // nothing has failed since the last success
+	Rough
+)
+
 // Keeper sees to it that what is wanted has a certificate, and a new one in time. Each edge runs one; they share what is due.
 type Keeper struct {
 	deps Deps
-	wake chan struct{}
+	wake [2]chan struct{} // by lane
 
 	mu       sync.Mutex
 	records  map[string]certs.Record // as of the latest look
@@ -65,39 +76,57 @@ func (d Deps) complete() Deps {
 
 // NewKeeper returns a keeper; Run starts it.
 func NewKeeper(deps Deps) *Keeper {
-	return &Keeper{deps: deps.complete(), wake: make(chan struct{}, 1), records: map[string]certs.Record{}, ill: map[string]bool{}}
+	return &Keeper{
+		deps: deps.complete(), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
+		records: map[string]certs.Record{}, ill: map[string]bool{},
+	}
 }
 
 // Wake makes the keeper look at once: something new is wanted.
-func (k *Keeper) Wake() {
+func (k *Keeper) Wake() { k.again(Smooth) }
+
+func (k *Keeper) again(lane Lane) {
 	select {
-	case k.wake <- struct{}{}:
+	case k.wake[lane] <- struct{}{}:
 	default:
 	}
 }
 
 // Run keeps certificates until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
+	var lanes sync.WaitGroup
+	for _, lane := range []Lane{Smooth, Rough} {
+		lanes.Go(func() { k.run(ctx, lane) })
+	}
+	lanes.Wait()
+}
+
+func (k *Keeper) run(ctx context.Context, lane Lane) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		if err := k.Look(ctx); err != nil && ctx.Err() == nil {
+		if err := k.Look(ctx, lane); err != nil && ctx.Err() == nil {
 			k.deps.Log.WarnContext(ctx, "can't see to the certificates", "error", err)
 		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-		case <-k.wake:
+		case <-k.wake[lane]:
 		}
 	}
 }
 
-// Look asks for all that is due now, and returns when that is done. The error is the database's; a CA's is in the record.
-func (k *Keeper) Look(ctx context.Context) error {
+// Look asks for what is due now in a lane, a batch of it, and returns when that is done. The error is the database's; a CA's is in the
+// record.
+func (k *Keeper) Look(ctx context.Context, lane Lane) error {
 	wanted := k.deps.Wanted()
-	due, err := k.due(ctx, wanted)
+	due, err := k.due(ctx, wanted, lane)
 	if err != nil {
 		return err
+	}
+	if len(due) > batch {
+		due = due[:batch]
+		defer k.again(lane)
 	}
 	var group errgroup.Group
 	group.SetLimit(atOnce)
@@ -105,13 +134,15 @@ func (k *Keeper) Look(ctx context.Context) error {
 		group.Go(func() error { return k.see(ctx, host) })
 	}
 	err = group.Wait()
+	if lane == Rough {
+		return err
+	}
 	k.judge(ctx, wanted)
 	return errors.Join(err, k.forget(ctx, wanted))
 }
 
-// due returns the hosts to ask for. Who was tried least comes first, so that many that fail don't keep a new one waiting; among those
-// whose certificate runs out soonest.
-func (k *Keeper) due(ctx context.Context, wanted Wanted) ([]string, error) {
+// due returns the hosts to ask for: those who have no certificate first, then those whose certificate runs out soonest.
+func (k *Keeper) due(ctx context.Context, wanted Wanted, lane Lane) ([]string, error) {
 	all, err := k.deps.Store.All(ctx)
 	if err != nil {
 		return nil, err
@@ -131,12 +162,12 @@ func (k *Keeper) due(ctx context.Context, wanted Wanted) ([]string, error) {
 	now := k.deps.Now()
 	var due []certs.Record
 	for _, r := range records {
-		if r.Due(now) {
+		if r.Due(now) && (r.Failures > 0) == (lane == Rough) {
 			due = append(due, r)
 		}
 	}
 	slices.SortFunc(due, func(a, b certs.Record) int {
-		return cmp.Or(cmp.Compare(a.Failures, b.Failures), a.NotAfter.Compare(b.NotAfter), cmp.Compare(a.Host, b.Host))
+		return cmp.Or(a.NotAfter.Compare(b.NotAfter), cmp.Compare(a.Failures, b.Failures), cmp.Compare(a.Host, b.Host))
 	})
 	hosts := make([]string, len(due))
 	for i, r := range due {

@@ -2,7 +2,10 @@ package acme_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -50,10 +53,10 @@ func TestADNSServerThatRefusesIsNamedAndTriedAgain(t *testing.T) {
 func TestADomainIsIssuedOnceForAllEdgesAndRenewedInTime(t *testing.T) {
 	t.Parallel()
 	b := setup(t, []string{"shop.test"})
-	_, other := b.newKeeper(b.newStore())
 	var edges sync.WaitGroup
-	for _, keeper := range []*acme.Keeper{b.keeper, other, b.keeper, other} {
-		edges.Go(func() { _ = keeper.Look(t.Context()) }) // one may find the other's lease
+	for range 4 {
+		_, keeper := b.newKeeper(b.newStore())
+		edges.Go(func() { _ = keeper.Look(t.Context(), acme.Smooth) }) // one may find the other's lease
 	}
 	edges.Wait()
 	first := b.verified("shop.test", "shop.test")
@@ -157,7 +160,7 @@ func TestStoppingIsNoFailure(t *testing.T) {
 		return true
 	})
 	done := make(chan error, 1)
-	go func() { done <- b.keeper.Look(ctx) }()
+	go func() { done <- b.keeper.Look(ctx, acme.Smooth) }()
 	<-asked
 	cancel()
 	require.Error(t, <-done)
@@ -186,3 +189,44 @@ func TestLetsEncryptHasAnotherCAForRehearsals(t *testing.T) {
 	require.Equal(t, acme.LetsEncryptStaging, client.Rehearsal().Directory())
 	require.Len(t, client.ChallengeKeys(), 2, "an edge answers for both")
 }
+
+// One whose orders hang must not keep a new domain waiting.
+func TestWhatFailsDoesNotHoldUpWhatIsNew(t *testing.T) {
+	t.Parallel()
+	b := setup(t, []string{"slow.test"})
+	require.NoError(t, b.store.Fail(t.Context(), "slow.test", "it hung", b.now, b.now))
+	hangs, done := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(done) })
+	defer release()
+	slow := acme.NewKeeper(acme.Deps{
+		Store: b.store, Now: b.clock, Log: slog.New(slog.DiscardHandler),
+		Wanted: func() acme.Wanted {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return acme.Wanted{Hosts: slices.Clone(b.hosts)}
+		},
+		Issuer: issuerFunc(func(ctx context.Context, host string) (certs.Certificate, error) {
+			if host == "slow.test" {
+				close(hangs)
+				<-done
+				return certs.Certificate{}, errors.New("it hung")
+			}
+			return b.client.Issue(ctx, host)
+		}),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); slow.Run(ctx) }()
+	defer func() { cancel(); release(); <-ended }()
+	<-hangs
+	b.mu.Lock()
+	b.hosts = append(b.hosts, "new.test")
+	b.mu.Unlock()
+	slow.Wake()
+	require.Eventually(t, func() bool { _, err := b.store.Load(t.Context(), "new.test"); return err == nil }, time.Minute, 20*time.Millisecond)
+}
+
+type issuerFunc func(context.Context, string) (certs.Certificate, error)
+
+// Issue calls it.
+func (f issuerFunc) Issue(ctx context.Context, host string) (certs.Certificate, error) { return f(ctx, host) }
