@@ -27,9 +27,10 @@ prove: setup-test ## Kill, cut off and race the platform at every point: docs/pr
 lint: ## Run the linters alone
 	@scripts/lint.sh
 
-bench: setup ## Measure provisioning, from the paid webhook to the login page, and what becomes of it with many clients
+bench: setup ## Measure provisioning, what becomes of it with many clients, and the edge beside Caddy and nginx
 	@scripts/with-env.sh go run ./test/bench
 	@scripts/with-env.sh go run ./test/bench/scale
+	@scripts/with-env.sh go run ./test/bench/edge
 	@scripts/test.sh ./internal/billing -run '^$$' -bench 'Apply|Reconcile' -benchtime 1x
 	@scripts/test.sh ./internal/backup -tags bench -run TestBench -v
 
