@@ -88,6 +88,8 @@ func (y *year) live(days int) {
 			y.whims()
 		}
 		y.office()
+		require.NoError(y.t, y.sim.Settle(y.t.Context()))
+		y.drain() // what is decided is done by the evening
 		y.partings()
 		y.fair()
 		if y.day%10 == 0 {

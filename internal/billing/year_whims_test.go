@@ -109,7 +109,7 @@ func (y *year) begin(p *person) {
 	y.t.Helper()
 	plan := []string{"basic", "basic", "business", "enterprise"}[y.rand.IntN(4)]
 	cycle := "monthly"
-	if y.one(10) {
+	if y.one(3) {
 		cycle = "annual"
 	}
 	p.met++
@@ -147,7 +147,7 @@ func (y *year) office() {
 			_, _ = y.Refund(ctx, y.root, y.ip, billing.RefundInput{Reference: reference, AmountKobo: kobo, Reason: fmt.Sprintf("day %d", y.day)})
 		}
 	}
-	const recent = `WHERE p.status = 'success' AND p.completed_at > $1 AND NOT EXISTS (SELECT FROM disputes d WHERE d.payment_id = p.id)`
+	const recent = `WHERE p.status = 'success' AND p.amount_kobo > 0 AND p.completed_at > $1 AND NOT EXISTS (SELECT FROM disputes d WHERE d.payment_id = p.id)`
 	month := y.clock().Add(-30 * 24 * time.Hour)
 	if y.one(4) {
 		refund(y.any(recent, month), []int64{0, 50_000, 123_456}[y.rand.IntN(3)])
