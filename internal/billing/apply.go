@@ -76,10 +76,15 @@ func (s *Service) applyTransactionTx(ctx context.Context, tx pgx.Tx, p Payment, 
 	}
 	switch v {
 	case paid:
-		if err := s.unparkTx(ctx, tx, p); err != nil {
+		taken, err := s.unparkTx(ctx, tx, p)
+		if err != nil {
 			return "", err
 		}
-		return s.paidTx(ctx, tx, p, t)
+		outcome, err := s.paidTx(ctx, tx, p, t)
+		if err != nil || !taken {
+			return outcome, err
+		}
+		return outcome, s.bookTakenTx(ctx, tx, p.Reference)
 	case suspect:
 		return note, s.parkTx(ctx, tx, p, t, note)
 	case reversed, reversing:

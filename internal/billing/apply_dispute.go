@@ -66,7 +66,7 @@ func (s *Service) applyDisputeTx(ctx context.Context, tx pgx.Tx, p Payment, befo
 	if err != nil {
 		return err
 	}
-	if p.Status == StatusSuccess || p.Status == StatusRefunded { // what was never applied was never posted
+	if p.Status == StatusSuccess || p.Status == StatusRefunded || p.ReceivedKobo > 0 { // what never came in was never posted
 		if err := s.bookDisputeTx(ctx, tx, p, before, after); err != nil {
 			return err
 		}

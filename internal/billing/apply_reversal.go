@@ -125,18 +125,18 @@ func (s *Service) parkedTx(ctx context.Context, tx pgx.Tx, p Payment, t Transact
 	})
 }
 
-// unparkTx is for a payment that was parked and turns out to be as it was asked for.
-func (s *Service) unparkTx(ctx context.Context, tx pgx.Tx, p Payment) error {
+// unparkTx is for a payment that was parked and turns out to be as it was asked for; taken means that the books had its money.
+func (s *Service) unparkTx(ctx context.Context, tx pgx.Tx, p Payment) (taken bool, err error) {
 	if p.Review == "" || p.Status == StatusSuccess || p.Status == StatusRefunded {
-		return nil
+		return false, nil
 	}
 	if p.ReceivedKobo > 0 {
 		if err := exec(ctx, tx, "forget what was parked", `UPDATE payments SET received_kobo = NULL WHERE id = $1`, p.ID); err != nil {
-			return err
+			return false, err
 		}
 		if err := s.bookUnparkedTx(ctx, tx, p); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return alerts.Resolve(ctx, tx, alertReview, "payment/"+p.Reference)
+	return p.ReceivedKobo > 0, alerts.Resolve(ctx, tx, alertReview, "payment/"+p.Reference)
 }

@@ -111,6 +111,84 @@ func (s *Service) bookUnparkedTx(ctx context.Context, tx pgx.Tx, p Payment) erro
 	return s.move(ctx, tx, p, "parked/"+p.Reference+"/taken", "parked_taken", ledger.Suspense, ledger.Gateway, p.ReceivedKobo)
 }
 
+// bookTakenTx is for what went back of a payment while it was parked, now that it has been taken up: it went from what it has become.
+func (s *Service) bookTakenTx(ctx context.Context, tx pgx.Tx, reference string) error {
+	p, err := lockPayment(ctx, tx, reference)
+	if err != nil {
+		return err
+	}
+	refunds, err := refundsOf(ctx, tx, p.ID)
+	if err != nil {
+		return err
+	}
+	for _, o := range refunds {
+		if o.AcceptedAt == nil || o.State == RefundFailed || o.ToCredit {
+			continue
+		}
+		key := fmt.Sprintf("refund/%d", o.ID)
+		if o.State == RefundProcessed {
+			if err := s.creditNoteTx(ctx, tx, p, key, o.AmountKobo, o.Reason); err != nil {
+				return err
+			}
+		}
+		if err := s.move(ctx, tx, p, key+"/taken", "refund_taken", holder(p), ledger.Suspense, o.AmountKobo); err != nil {
+			return err
+		}
+	}
+	disputes, err := queryDisputes(ctx, tx, `WHERE d.payment_id = $1 AND d.outcome = 'lost'`, p.ID)
+	if err != nil {
+		return err
+	}
+	for _, d := range disputes {
+		lost := min(d.AmountKobo, d.ClaimedKobo)
+		if err := s.move(ctx, tx, p, fmt.Sprintf("dispute/%d/taken", d.ID), "dispute_taken", ledger.WriteOffs, ledger.Suspense, lost); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bookLossTx posts what a bank has got. Money that nobody had taken up is nobody's any more, what is left of a credit isn't the customer's
+// any more, and the rest is our loss.
+func (s *Service) bookLossTx(ctx context.Context, tx pgx.Tx, p Payment, key string, kobo int64) error {
+	unused, err := unusedKobo(ctx, tx, p)
+	if err != nil {
+		return err
+	}
+	unused = min(unused, kobo)
+	if unused > 0 {
+		if err := s.move(ctx, tx, p, key+"/unused", "dispute_lost", holder(p), ledger.Disputes, unused); err != nil {
+			return err
+		}
+	}
+	if unused == kobo {
+		return nil
+	}
+	return s.move(ctx, tx, p, key, "dispute_lost", ledger.WriteOffs, ledger.Disputes, kobo-unused)
+}
+
+// unusedKobo is what the books still hold of a payment that has paid for nothing.
+func unusedKobo(ctx context.Context, tx pgx.Tx, p Payment) (int64, error) {
+	var kobo int64
+	switch {
+	case p.ReceivedKobo > 0:
+		kobo = p.ReceivedKobo
+	case p.Purpose == PurposeCredit:
+		kobo = p.AmountKobo
+	default:
+		return 0, nil
+	}
+	var gone int64
+	err := tx.QueryRow(ctx, `
+		SELECT (SELECT coalesce(sum(used_kobo), 0) FROM credits WHERE payment_id = $1)
+			+ (SELECT coalesce(sum(amount_kobo), 0) FROM refunds WHERE payment_id = $1 AND state <> 'failed' AND accepted_at IS NOT NULL AND NOT to_credit)`,
+		p.ID).Scan(&gone)
+	if err != nil {
+		return 0, fmt.Errorf("add up what was used of payment %s: %w", p.Reference, err)
+	}
+	return max(0, kobo-gone), nil
+}
+
 // bookDisputeTx posts what a bank claims, and how that ended.
 func (s *Service) bookDisputeTx(ctx context.Context, tx pgx.Tx, p Payment, before, after DisputeCase) error {
 	key := fmt.Sprintf("dispute/%d", after.ID)
@@ -125,7 +203,7 @@ func (s *Service) bookDisputeTx(ctx context.Context, tx pgx.Tx, p Payment, befor
 	lost := int64(0)
 	if after.Outcome == OutcomeLost {
 		lost = min(after.AmountKobo, after.ClaimedKobo)
-		if err := s.move(ctx, tx, p, key+"/lost", "dispute_lost", ledger.WriteOffs, ledger.Disputes, lost); err != nil {
+		if err := s.bookLossTx(ctx, tx, p, key+"/lost", lost); err != nil {
 			return err
 		}
 	}
