@@ -109,6 +109,8 @@ func (s *Service) foreignRefundTx(ctx context.Context, tx pgx.Tx, p Payment, kno
 	return order, err
 }
 
+const creditPart = " (what came from credit)"
+
 // moveRefund is what the gateway's word makes of our row. What has ended stays as it is, but for a success after a failure: money went.
 func moveRefund(o RefundOrder, r Refund, now time.Time) (RefundOrder, bool) {
 	to := refundStateOf(r.Status)
@@ -164,7 +166,9 @@ func (s *Service) moveRefundTx(ctx context.Context, tx pgx.Tx, p Payment, before
 		return err
 	}
 	if ends {
-		if _, err := s.giveCreditBackTx(ctx, tx, p, RefundOrder{Reason: after.Reason, RequestedBy: after.RequestedBy}); err != nil {
+		// With the refund's own words it would be taken for a repeat of it when both are of the same amount.
+		order := RefundOrder{Reason: clipText(after.Reason, maxReason-len(creditPart)) + creditPart, RequestedBy: after.RequestedBy}
+		if _, err := s.giveCreditBackTx(ctx, tx, p, order); err != nil {
 			return err
 		}
 	}

@@ -282,6 +282,8 @@ func (s *Service) renewable(sub Subscription, t tenants.Tenant, planID string) e
 		return ErrCancelled
 	case s.now().Before(sub.PeriodEnd.Add(-payEarly)):
 		return ErrPaidUp
+	case targetPlan(sub, t) != t.PlanID && s.now().Before(sub.PeriodEnd): // who pays for the next plan has it at once
+		return ErrPaidUp
 	case planID != targetPlan(sub, t):
 		return ErrPlanMismatch
 	}

@@ -224,7 +224,7 @@ func (s *Service) initializeFailed(ctx context.Context, payment Payment, cause e
 		return errs.New(errs.Internal, "payment_not_closed", "Something went wrong on our side.").WithCause(errors.Join(err, cause))
 	}
 	if errors.Is(cause, ErrDuplicateReference) {
-		return cause
+		return ErrGatewayDown.WithCause(cause).WithRetryAfter(time.Minute)
 	}
 	return ErrPaymentRefused.WithCause(cause)
 }

@@ -33,6 +33,9 @@ func (s *Service) Renew(ctx context.Context) (int, error) {
 	if err := s.heartbeat(ctx); err != nil {
 		return 0, err
 	}
+	if err := hastenDeleted(ctx, s.deps.Pool, s.now()); err != nil {
+		return 0, err
+	}
 	var done, failed atomic.Int64
 	for ctx.Err() == nil {
 		ids, err := claimSubscriptions(ctx, s.deps.Pool, s.deps.Gateway.Mode(), s.now(), renewLease, renewBatch)

@@ -170,9 +170,9 @@ func (s *Service) chargeCard(ctx context.Context, p Payment, card savedCard) err
 	case err == nil && t.ChallengeURL != "": // the customer has to approve: from now on it is a link like any other
 		return exec(keep, s.deps.Pool, "store where the charge is approved", `
 			UPDATE payments SET authorization_url = $2, charged = false WHERE id = $1 AND status = 'pending'`, p.ID, t.ChallengeURL)
-	case err == nil:
+	case err == nil, errors.Is(err, ErrDuplicateReference): // we send it once: if it is there already, something in between has repeated it
 		err = s.settle(keep, p.Reference)
-	case errors.Is(err, ErrGatewayRefused), errors.Is(err, ErrAuthorizationUnusable), errors.Is(err, ErrDuplicateReference):
+	case errors.Is(err, ErrGatewayRefused), errors.Is(err, ErrAuthorizationUnusable):
 		return s.chargeRefused(keep, p, card, err)
 	}
 	if err != nil {
@@ -282,6 +282,11 @@ func (s *Service) scheduleDeletion(ctx context.Context, x situation) error {
 			return fmt.Errorf("%w: %w", errLater, err)
 		}
 		if err != nil {
+			return err
+		}
+		// Whoever takes the deletion back without paying doesn't run: one that was cancelled ran until now.
+		_, err = s.deps.Tenants.SuspendTx(ctx, tx, sub.TenantID, tenants.ByBilling, "A payment is due since "+sub.PeriodEnd.Format("2 January 2006"))
+		if err != nil && !errors.Is(err, tenants.ErrAlreadySuspended) && !errors.Is(err, tenants.ErrConflict) { // it is suspended, by whomever
 			return err
 		}
 		s.reached(sub, x)

@@ -103,6 +103,14 @@ func hastenUnpaid(ctx context.Context, q postgres.Querier, account accounts.ID, 
 			SELECT id FROM subscriptions WHERE account_id = $1 AND status = 'past_due' AND next_action_at > $2 FOR UPDATE SKIP LOCKED)`, account, now)
 }
 
+// hastenDeleted has subscriptions looked at now whose clients are gone: they end.
+func hastenDeleted(ctx context.Context, q postgres.Querier, now time.Time) error {
+	return exec(ctx, q, "hasten the look at subscriptions of deleted clients", `
+		UPDATE subscriptions SET next_action_at = $1 WHERE id IN (
+			SELECT s.id FROM subscriptions s JOIN tenants t ON t.id = s.tenant_id
+			WHERE s.status <> 'ended' AND t.state = 'deleted' AND s.next_action_at > $1 FOR UPDATE OF s SKIP LOCKED)`, now)
+}
+
 func claimSubscriptions(ctx context.Context, q postgres.Querier, mode string, now time.Time, lease time.Duration, limit int) ([]SubscriptionID, error) {
 	rows, err := q.Query(ctx, `
 		UPDATE subscriptions SET next_action_at = $3
@@ -163,5 +171,5 @@ func openLink(ctx context.Context, q postgres.Querier, p Payment, after time.Tim
 }
 
 func subscriptionsOfAccount(ctx context.Context, q postgres.Querier, account accounts.ID) ([]Subscription, error) {
-	return subscriptionsWhere(ctx, q, `WHERE s.account_id = $1 AND s.status <> 'ended' ORDER BY s.id`, account)
+	return subscriptionsWhere(ctx, q, `WHERE s.account_id = $1 AND s.status <> 'ended' AND t.state NOT IN ('deleting', 'deleted') ORDER BY s.id`, account)
 }

@@ -1,0 +1,122 @@
+package billing_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/billing"
+	"controlplane/internal/ledger"
+	"controlplane/internal/tenants"
+)
+
+// What came from credit and what came from a card are of the same amount: both go back, and neither passes for a repeat of the other.
+func TestRefund_HalfOfItFromCredit(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p := c.account("ada")
+	c.has(p, 750_000)
+	payment := c.checkout(p, c.client(p, "acme", "basic"))
+	require.Equal(t, [2]int64{750_000, 750_000}, [2]int64{payment.AmountKobo, payment.CreditKobo})
+	c.pay(payment.Reference)
+	root := p
+	root.Admin = true
+	got, err := c.refund(root, payment.Reference, 0, "never worked")
+	require.NoError(t, err)
+	require.NoError(t, c.sim.FinishRefund(got.GatewayID, "processed"))
+	c.settled()
+	require.Equal(t, billing.RefundProcessed, c.refundState(got.ID))
+	require.Equal(t, 1, c.count(`refunds WHERE to_credit AND amount_kobo = 750000`))
+	require.Equal(t, int64(-750_000), c.balance(ledger.Credit(p.AccountID)))
+	require.Zero(t, c.balance(ledger.Receivable(p.AccountID)))
+}
+
+// A client that is gone isn't the owner's any more, however long it was paid for.
+func TestSubscription_OfADeletedClient(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p, client := c.customer("")
+	c.pay(c.checkout(p, c.client(p, "second", "basic")).Reference)
+	_, err := c.SubscriptionOf(t.Context(), p, "")
+	require.ErrorIs(t, err, billing.ErrWhichSubscription)
+	boss := p
+	boss.Admin = true
+	_, err = c.tenants.Delete(t.Context(), boss, c.ip, client.Name, tenants.DeleteInput{})
+	require.NoError(t, err)
+	c.settled()
+	require.Equal(t, "second", c.subscription(p).TenantName)
+	c.run()
+	require.Equal(t, 1, c.count(`subscriptions WHERE status = 'ended'`))
+	list, err := c.Summaries(t.Context(), boss)
+	require.NoError(t, err)
+	require.Equal(t, 1, list[0].Active)
+}
+
+// Paying early would begin the smaller plan before the larger one's time is over.
+func TestChangePlan_DowngradeIsNotPaidEarly(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p := c.account("ada")
+	client := c.client(p, "acme", "business")
+	c.pay(c.checkout(p, client).Reference)
+	_, err := c.ChangePlan(t.Context(), p, c.ip, "", "basic", false)
+	require.NoError(t, err)
+	c.pass(16*days, 12*hours)
+	_, err = c.Initialize(t.Context(), p, c.ip, billing.InitializeInput{PlanID: "basic", ClientName: "acme"})
+	require.ErrorIs(t, err, billing.ErrPaidUp)
+	require.Equal(t, "business", c.planOf(client.ID))
+	c.pass(13*days, 12*hours)
+	require.Equal(t, "basic", c.planOf(client.ID), "by card, when it is due")
+	c.balanced()
+}
+
+// Taking a deletion back isn't paying: a client whose subscription has run out doesn't run by it, how often soever.
+func TestCancel_DeletionTakenBackByTheOwner(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p, client := c.customer("")
+	_, err := c.Cancel(t.Context(), p, c.ip, "")
+	require.NoError(t, err)
+	c.pass(28*days+hours, 12*hours)
+	for range 3 {
+		require.Equal(t, tenants.Scheduled, c.state(client.ID))
+		_, err := c.tenants.CancelDeletion(t.Context(), p, c.ip, client.Name)
+		require.NoError(t, err)
+		c.settled()
+		require.Equal(t, tenants.Suspended, c.state(client.ID))
+		_, err = c.tenants.Resume(t.Context(), p, c.ip, client.Name)
+		require.ErrorIs(t, err, tenants.ErrSuspendedByOther)
+		c.pass(73*hours, 12*hours)
+	}
+	_, err = c.Reactivate(t.Context(), p, c.ip, "")
+	require.NoError(t, err)
+	payment, err := c.Initialize(t.Context(), p, c.ip, billing.InitializeInput{PlanID: "basic", ClientName: "acme"})
+	require.NoError(t, err)
+	c.pay(payment.Reference)
+	require.Equal(t, tenants.Active, c.state(client.ID))
+}
+
+// repeating answers charges as if something on the way had sent them twice.
+type repeating struct{ *gateway }
+
+func (g repeating) ChargeAuthorization(ctx context.Context, r billing.ChargeRequest) (billing.Transaction, error) {
+	t, err := g.gateway.ChargeAuthorization(ctx, r)
+	if err == nil {
+		err = billing.ErrDuplicateReference
+	}
+	return t, err
+}
+
+func TestRenew_ChargeRepeatedOnTheWay(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	c.deps.Gateway = repeating{c.gateway}
+	c.Service = billing.New(c.deps, billing.Options{CallbackURL: "http://localhost/payment/callback", RunGap: 13 * hours})
+	p, _ := c.customer("")
+	c.dropWebhooks()
+	c.pass(32*days, 12*hours)
+	require.Equal(t, billing.SubscriptionActive, c.subscription(p).Status)
+	require.Equal(t, 1, c.charges())
+	require.Len(t, c.sim.Transactions(), 2, "the first payment and one renewal")
+}
