@@ -69,8 +69,7 @@ func (i *Invoice) add(l Line) {
 
 // issue gives inv a number under the lock of its series, unless its key has one, completes it with fill, and stores and posts it.
 func (s *Service) issue(ctx context.Context, tx pgx.Tx, inv Invoice, fill func(*Invoice) error) (Invoice, error) {
-	year := s.today().Year()
-	last, err := lockCounter(ctx, tx, inv.Series, year)
+	year, last, err := s.lockYear(ctx, tx, inv.Series)
 	if err != nil {
 		return Invoice{}, err
 	}
@@ -111,6 +110,17 @@ func (i Invoice) entry() ledger.Entry {
 		}
 	}
 	return e
+}
+
+// lockYear is lockCounter for the year that it is once the lock is had: whoever waits for it over midnight gets a number of the new one.
+func (s *Service) lockYear(ctx context.Context, tx pgx.Tx, series string) (year, last int, err error) {
+	for year != s.today().Year() {
+		year = s.today().Year()
+		if last, err = lockCounter(ctx, tx, series, year); err != nil {
+			return year, 0, err
+		}
+	}
+	return year, last, nil
 }
 
 // lockCounter makes everybody else who takes a number of this series wait for tx to end, and returns the last one.

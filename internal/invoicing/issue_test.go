@@ -1,6 +1,7 @@
 package invoicing_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -87,6 +88,31 @@ func TestIssueTx_EachYearAndSeriesBeginsAnew(t *testing.T) {
 	play.Mode = ledger.Test
 	require.Equal(t, "TEST-2027-000001", b.issue(play).Number)
 	require.Equal(t, "INV-2027-000002", b.issue(b.draft("d", 100)).Number)
+}
+
+// Whoever waits for a number over midnight gets one of the year in which the invoice is dated.
+func TestIssueTx_WaitsIntoTheNewYear(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.at(time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC))
+	tx, err := b.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = b.IssueTx(t.Context(), tx, b.draft("a", 100))
+	require.NoError(t, err)
+	late := make(chan invoicing.Invoice, 1)
+	go func() {
+		inv, _ := b.tryIssue(b.draft("b", 100))
+		late <- inv
+	}()
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := b.owner.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+		return err == nil && waiting == 1
+	}, time.Minute, 10*time.Millisecond)
+	b.at(time.Date(2027, 1, 1, 0, 0, 1, 0, time.UTC))
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, "INV-2027-000001", (<-late).Number)
 }
 
 func TestIssueTx_TaxIsData(t *testing.T) {

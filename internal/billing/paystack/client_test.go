@@ -2,6 +2,7 @@ package paystack_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -112,6 +113,28 @@ func TestErrors_AreTold(t *testing.T) {
 	_, err = b.Initialize(t.Context(), bad)
 	require.ErrorIs(t, err, billing.ErrGatewayRefused)
 	require.NotErrorIs(t, err, billing.ErrDuplicateReference)
+}
+
+// A router's 404 says nothing about the transaction.
+func TestVerify_ARoutersNotFoundIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	for body, known := range map[string]bool{
+		`{"message":"no Route matched with those values"}`: false,
+		`<html>404</html>`: false,
+		`{"status":false,"message":"Transaction not found"}`:            true,
+		`{"status":false,"message":"Transaction reference not found."}`: true,
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(body))
+		}))
+		t.Cleanup(server.Close)
+		client, err := paystack.New(paystack.Options{SecretKeys: []secrets.Secret{"sk_test_x"}, BaseURL: server.URL})
+		require.NoError(t, err)
+		_, err = client.Verify(t.Context(), "ODOO-0123456789AB")
+		require.Error(t, err)
+		require.Equal(t, known, errors.Is(err, billing.ErrTransactionNotFound), body)
+	}
 }
 
 func TestFaults_OutcomeIsUnknown(t *testing.T) {

@@ -58,13 +58,14 @@ func (e *apiError) refused() bool {
 	return e.HTTP >= 400 && e.HTTP < 500 && e.Message != ""
 }
 
-// notFound: observed as 400 with a code, described as 404. A 404 that isn't Paystack's own (a proxy's page) has no message.
+// notFound: observed as 400 with a code, described as 404. A 404 that isn't Paystack's own has no message (a proxy's page) or one about
+// something else (a router's: "no Route matched …"); taking that for "never charged" would charge again.
 func (e *apiError) notFound() bool {
 	if e.Code == "transaction_not_found" {
 		return true
 	}
 	if e.HTTP == http.StatusNotFound {
-		return e.Message != ""
+		return strings.Contains(strings.ToLower(e.Message), "not found")
 	}
 	return e.HTTP == http.StatusBadRequest && e.Message == "Transaction reference not found."
 }
