@@ -229,4 +229,6 @@ func TestWhatFailsDoesNotHoldUpWhatIsNew(t *testing.T) {
 type issuerFunc func(context.Context, string) (certs.Certificate, error)
 
 // Issue calls it.
-func (f issuerFunc) Issue(ctx context.Context, host string) (certs.Certificate, error) { return f(ctx, host) }
+func (f issuerFunc) Issue(ctx context.Context, host string) (certs.Certificate, error) {
+	return f(ctx, host)
+}

@@ -63,7 +63,7 @@ func (t TLS) missing(needed bool, c Config) []string {
 	if !needed || t.Listen == "" {
 		return problems
 	}
-	add(t.CertFile == "" && !(t.UsesACME() && t.UsesDNS()),
+	add(t.CertFile == "" && (!t.UsesACME() || !t.UsesDNS()),
 		"EDGE_TLS_LISTEN needs a certificate for the platform's addresses: EDGE_TLS_CERT_FILE and EDGE_TLS_KEY_FILE, or ACME_EMAIL with ACME_DNS_SERVER or ACME_DNS_HOOK")
 	add(c.Auth.DataKey == "", "EDGE_TLS_LISTEN needs DATA_KEY (or DATA_KEY_FILE): certificates' keys are sealed with it")
 	u, err := url.Parse(c.Edge.PublicURL)
