@@ -10,6 +10,7 @@ import (
 
 const (
 	devBucket    = "odoo-backups"
+	devRegion    = "us-east-1" // what the server takes itself to be in; it refuses other signatures
 	devStoreKeys = "dev" // the access key, which is no secret
 	devStoreOff  = "off"
 	devStoreFile = "versitygw" // beside this program
@@ -39,6 +40,7 @@ func (d *dev) prepareStore() error {
 		}
 	}
 	d.environ["S3_ENDPOINT"] = "http://" + d.setting("DEV_S3_LISTEN")
+	d.environ["S3_REGION"] = devRegion
 	d.environ["S3_BUCKET"] = devBucket
 	d.environ["S3_ACCESS_KEY"] = devStoreKeys
 	return nil
