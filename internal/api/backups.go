@@ -59,6 +59,10 @@ type keepRequest struct {
 	Keep *bool `json:"keep"` // absent: true
 }
 
+type restoreRequest struct {
+	SkipSafetyBackup bool `json:"skip_safety_backup"`
+}
+
 var errNoBackups = errs.New(errs.Unavailable, "backups_not_configured", "This platform keeps no backups: no place for them is configured.")
 
 const oneBackup = "/api/backups/{id}"
@@ -70,7 +74,7 @@ func (s *server) backupRoutes(r chi.Router) {
 	r.Delete(oneBackup, s.user(s.deleteBackup))
 	r.Post(oneBackup+"/verify", s.user(s.verifyBackup))
 	r.Post(oneBackup+"/keep", s.user(s.keepBackup))
-	r.Post(oneBackup+"/restore", s.user(s.laterBackup("Restores")))
+	r.Post(oneBackup+"/restore", s.user(s.restoreBackup))
 	r.Get(oneBackup+"/download", s.user(s.laterBackup("Downloads of backups")))
 	r.Post(oneClient+"/import", s.user(s.laterClient("Imports of backups")))
 }
@@ -187,6 +191,26 @@ func (s *server) verifyBackup(w http.ResponseWriter, r *http.Request, p accounts
 		return err
 	}
 	return s.replyBackup(w, r, p, op, wording{"The backup has been read back; what came of it is on the backup", "The backup is being read back"})
+}
+
+// restoreBackup restores into the client that the backup is of. Only an administrator may do without the backup that is taken first.
+func (s *server) restoreBackup(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
+	b, err := s.findBackup(r, p)
+	if err != nil {
+		return err
+	}
+	var in restoreRequest
+	if err := s.decodeOptional(w, r, &in); err != nil {
+		return err
+	}
+	if err := s.limitAccount(r, p, "backup", s.opts.Rates.Backup); err != nil {
+		return err
+	}
+	op, err := s.deps.Backups.Restore(r.Context(), s.backupRequest(r, p), b.ID, in.SkipSafetyBackup)
+	if err != nil {
+		return err
+	}
+	return s.replyBackup(w, r, p, op, wording{"The backup has been restored", "The backup is being restored; the client goes on until that is ready"})
 }
 
 // replyBackup waits a little for what is done with a backup, as for a client's transition.

@@ -3,6 +3,7 @@ package api_test
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -184,13 +185,42 @@ func TestBackups_AreKeptVerifiedAndDeleted(t *testing.T) {
 	require.Equal(t, 3, b.count("activity_log WHERE action IN ('backup.verify', 'backup.delete')"))
 }
 
+func TestBackups_AreRestored(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(_ *api.Deps, o *api.Options) { o.TransitionWait = 1 })
+	owner, admin := b.user("owner"), b.admin()
+	b.running(owner, "acme")
+	path := b.backup(owner)
+	for _, body := range []string{`{"skip_safety_backup":"yes"}`, `{"skip_safety_backup":`, `[]`} {
+		a := b.post(path+"/restore", owner, body)
+		require.Contains(t, []int{http.StatusBadRequest, http.StatusUnprocessableEntity}, a.Status, body)
+	}
+	require.Equal(t, http.StatusForbidden, b.post(path+"/restore", owner, `{"skip_safety_backup":true}`).Status)
+	require.Zero(t, b.count("operations WHERE kind = 'tenant.restore'"))
+
+	a := b.post(path+"/restore", owner, "")
+	require.Equal(t, http.StatusAccepted, a.Status, "%s", a.Body)
+	require.Contains(t, a.Header.Get("Location"), "/api/operations/")
+	require.Equal(t, http.StatusOK, b.get(strings.TrimPrefix(a.Header.Get("Location"), "https://api.example.com"), owner).Status)
+	require.Equal(t, http.StatusConflict, b.post(path+"/restore", owner, "").Status, "one at a time")
+	b.backupsDone()
+	require.Equal(t, http.StatusAccepted, b.post(path+"/restore", admin, `{"skip_safety_backup":true}`).Status)
+	b.backupsDone()
+	_, err := b.pool.Exec(t.Context(), "UPDATE backups SET broken_at = now()")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusConflict, b.post(path+"/restore", owner, "").Status, "what is damaged isn't restored")
+	_, err = b.pool.Exec(t.Context(), "UPDATE backups SET broken_at = NULL, kind = 'hourly'")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusConflict, b.post(path+"/restore", owner, "").Status, "nor what lacks the files")
+	require.Equal(t, 2, b.count("activity_log WHERE action = 'backup.restore'"))
+}
+
 func TestBackups_LaterRoutes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	owner := b.user("owner")
 	b.running(owner, "acme")
 	path := b.backup(owner)
-	require.Equal(t, http.StatusNotImplemented, b.post(path+"/restore", owner, "").Status)
 	require.Equal(t, http.StatusNotImplemented, b.get(path+"/download", owner).Status)
 	require.Equal(t, http.StatusNotImplemented, b.post("/api/clients/acme/import", owner, "").Status)
 }

@@ -158,6 +158,19 @@ func (d *Desk) Verify(ctx context.Context, r Request, id ID) (ops.Operation, err
 	return d.deps.Backups.Verify(ctx, id, d.record(r, "backup.verify", nil))
 }
 
+// Restore has a backup restored into the client that it is of. Errors: ErrNotFound, ErrSafetyNeeded, ErrNotGood, ErrNotFull, ErrNotNow,
+// ErrTenantBusy.
+func (d *Desk) Restore(ctx context.Context, r Request, id ID, withoutSafety bool) (ops.Operation, error) {
+	if _, err := d.Find(ctx, r.By, id); err != nil {
+		return ops.Operation{}, err
+	}
+	if withoutSafety && !r.By.Admin {
+		return ops.Operation{}, ErrSafetyNeeded
+	}
+	return d.deps.Backups.Restore(ctx, id, RestoreInput{WithoutSafety: withoutSafety},
+		d.record(r, "backup.restore", map[string]any{"without_safety": withoutSafety}))
+}
+
 // Delete has a backup removed from the store. Only an administrator may take the last good one of a client that still lives.
 // Errors: ErrNotFound, ErrKept, ErrInUse, ErrLastGood.
 func (d *Desk) Delete(ctx context.Context, r Request, id ID) (ops.Operation, error) {

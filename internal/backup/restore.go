@@ -31,12 +31,13 @@ const (
 
 // Errors of a restore; all are safe to show.
 var (
-	ErrNotFull     = errs.New(errs.Conflict, "backup_not_full", "This backup holds the database alone; choose one that holds the files too.")
-	ErrTenantBusy  = errs.New(errs.Conflict, "operation_running", "Something else is being done with this client; try again when that has ended.")
-	ErrNotNow      = errs.New(errs.Conflict, "not_restorable", "A client can be restored while it is active or suspended.")
-	ErrNoSafety    = errs.New(errs.Unavailable, "safety_backup_failed", "The present state couldn't be backed up first, so nothing was restored.")
-	ErrNotTheSame  = errs.New(errs.Internal, "restore_differs", "What was restored isn't what was backed up; the client is as it was.")
-	ErrDidNotStart = errs.New(errs.Internal, "restored_not_starting", "Odoo didn't start on what was restored; the client is as it was.")
+	ErrNotFull      = errs.New(errs.Conflict, "backup_not_full", "This backup holds the database alone; choose one that holds the files too.")
+	ErrTenantBusy   = errs.New(errs.Conflict, "operation_running", "Something else is being done with this client; try again when that has ended.")
+	ErrNotNow       = errs.New(errs.Conflict, "not_restorable", "A client can be restored while it is active or suspended.")
+	ErrNoSafety     = errs.New(errs.Unavailable, "safety_backup_failed", "The present state couldn't be backed up first, so nothing was restored.")
+	ErrSafetyNeeded = errs.New(errs.Forbidden, "safety_backup_needed", "Only administrators may restore without backing up the present state first.")
+	ErrNotTheSame   = errs.New(errs.Internal, "restore_differs", "What was restored isn't what was backed up; the client is as it was.")
+	ErrDidNotStart  = errs.New(errs.Internal, "restored_not_starting", "Odoo didn't start on what was restored; the client is as it was.")
 )
 
 // RestoreInput is what a restore is asked for with.
