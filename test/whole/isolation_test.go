@@ -183,11 +183,9 @@ func requireNoSecrets(t *testing.T, name string) {
 	}
 }
 
-func TestEdge_BlocksTheDatabaseManager(t *testing.T) {
-	t.Parallel()
-	c := signUp(t)
-	name := c.provision("basic")
-	o := visit(t, name)
+// requireNoDatabaseManager looks for the routes of Odoo's database manager and database service.
+func requireNoDatabaseManager(t *testing.T, o *odoo, name, login, password string) {
+	t.Helper()
 	status, _ := o.do(o.request(http.MethodGet, "/web/login", nil))
 	require.Equal(t, http.StatusOK, status)
 	for _, path := range []string{"/web/database/manager", "/web/database/selector", "//web/database/manager", "/web/./database/manager", "/web/%64atabase/manager", "/web/database/../database/list"} {
@@ -203,11 +201,9 @@ func TestEdge_BlocksTheDatabaseManager(t *testing.T) {
 		status, text := o.do(req)
 		require.Contains(t, []int{http.StatusForbidden, http.StatusNotFound}, status, "%s: %s", path, text)
 	}
-	login, password := c.credentials(name)
 	got, err := o.rpc("/jsonrpc", map[string]any{"service": "common", "method": "login", "args": []any{configOf(t, name)["db_name"], login, password}})
 	require.NoError(t, err, "the other services stay")
 	require.NotEqual(t, false, got)
-	requireWebSocket(t, o)
 
 	unknown := visit(t, "nobody")
 	status, text := unknown.do(unknown.request(http.MethodGet, "/", nil))
