@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type certDesk struct {
 	client *acme.Client // nil: no CA is asked
 	base   string
 	hosts  func(context.Context) ([]string, error) // that are to have a certificate
+	files  []certs.Record                          // of the operator's own certificate
 	tell   func(context.Context, acme.Health) error
 	log    *slog.Logger
 }
@@ -126,6 +128,7 @@ func (d *certDesk) list(ctx context.Context) ([]certs.Record, error) {
 			list = append(list, certs.Record{Host: host})
 		}
 	}
+	list = append(list, d.files...)
 	slices.SortFunc(list, func(a, b certs.Record) int { return strings.Compare(a.Host, b.Host) })
 	return list, nil
 }
@@ -290,13 +293,32 @@ func openCertificates(ctx context.Context) (*certDesk, func(), error) {
 		tell:  func(ctx context.Context, h acme.Health) error { return tellCertificate(ctx, pool, h) },
 		hosts: func(ctx context.Context) ([]string, error) { return wantedHosts(ctx, pool, cfg) },
 	}
-	if cfg.TLS.UsesACME() {
-		if desk.client, err = openACME(cfg, desk.store); err != nil {
-			pool.Close()
-			return nil, nil, err
-		}
+	if err := desk.configure(cfg); err != nil {
+		pool.Close()
+		return nil, nil, err
 	}
 	return desk, pool.Close, nil
+}
+
+// configure adds what only some have: a CA, files of their own.
+func (d *certDesk) configure(cfg config.Config) (err error) {
+	if cfg.TLS.UsesACME() {
+		if d.client, err = openACME(cfg, d.store); err != nil {
+			return err
+		}
+	}
+	if cfg.TLS.CertFile == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(cfg.TLS.CertFile, cfg.TLS.KeyFile)
+	if err != nil {
+		return fmt.Errorf("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: %w", err)
+	}
+	d.files = []certs.Record{{
+		Host: acme.Platform(cfg.BaseDomain), Names: pair.Leaf.DNSNames, Issuer: cfg.TLS.CertFile, NotBefore: pair.Leaf.NotBefore,
+		NotAfter: pair.Leaf.NotAfter, RenewAt: certs.Certificate{NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter}.RenewAt(), Version: 1,
+	}}
+	return nil
 }
 
 // wantedHosts returns what edges keep a certificate for.

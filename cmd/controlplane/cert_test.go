@@ -5,8 +5,11 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
@@ -14,6 +17,7 @@ import (
 	"controlplane/internal/acme"
 	"controlplane/internal/acme/acmetest"
 	"controlplane/internal/certs"
+	"controlplane/internal/config"
 	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/secrets"
 )
@@ -125,4 +129,20 @@ func TestHookEnvironmentHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []string{"PATH=/bin", "DNS_HOOK_TOKEN=x"},
 		hookEnvironment([]string{"PATH=/bin", "DATA_KEY=k", "DATABASE_URL=u", "DNS_HOOK_TOKEN=x", "MIGRATE_DATABASE_URL=v"}))
+}
+
+func TestCertListShowsTheOperatorsFiles(t *testing.T) {
+	t.Parallel()
+	b := setupCert(t)
+	chain, key := acmetest.SelfSigned(t, time.Now(), "example.test", "*.example.test")
+	cfg := config.Config{BaseDomain: "example.test", TLS: config.TLS{
+		CertFile: filepath.Join(t.TempDir(), "chain.pem"), KeyFile: filepath.Join(t.TempDir(), "key.pem"),
+	}}
+	require.ErrorContains(t, b.desk.configure(cfg), "EDGE_TLS_CERT_FILE")
+	require.NoError(t, os.WriteFile(cfg.TLS.CertFile, chain, 0o600))
+	require.NoError(t, os.WriteFile(cfg.TLS.KeyFile, key, 0o600))
+	require.NoError(t, b.desk.configure(cfg))
+	out, err := b.run("list")
+	require.NoError(t, err)
+	require.Regexp(t, `\*\.example\.test +valid +20\d\d-`, out)
 }

@@ -165,7 +165,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	if err := caddy.Run(config); err != nil {
 		return fmt.Errorf("start the edge on %s: %w", e.opts.Listen, err)
 	}
-	e.log.InfoContext(ctx, "edge is listening", "listen", e.opts.Listen, "base_domain", e.opts.BaseDomain)
+	e.log.InfoContext(ctx, "edge is listening", "listen", e.opts.Listen, "tls", e.tls.address(), "base_domain", e.opts.BaseDomain)
 	e.listening.Store(true)
 	e.checkHandOver(ctx)
 	<-ctx.Done()

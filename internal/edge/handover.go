@@ -132,9 +132,9 @@ func (b *openBook) follow(_ net.Conn, state http.ConnState) {
 func (b *openBook) none() bool { return b.connections.Load() <= 0 && b.requests.Load() <= 0 }
 
 // releaseConnection asks the client to close its connection if this edge is about to. A WebSocket's answer has a Connection header of its
-// own.
+// own, and HTTP/3 knows none.
 func (e *Edge) releaseConnection(h http.Header, r *http.Request) {
-	if e.leaving.Load() && r.Header.Get("Upgrade") == "" {
+	if e.leaving.Load() && r.Header.Get("Upgrade") == "" && r.ProtoMajor < 3 {
 		h.Set("Connection", "close")
 	}
 }

@@ -80,6 +80,14 @@ func (e *Edge) newTLS(opts TLS) (*tlsSide, error) {
 	return t, nil
 }
 
+// address returns where HTTPS is served; "": nowhere.
+func (t *tlsSide) address() string {
+	if t == nil {
+		return ""
+	}
+	return t.Listen
+}
+
 // CertificateWanted returns nil if host is to be served with a certificate of ours: an address of the platform's, or a domain that a client
 // has proven to be its own.
 func (e *Edge) CertificateWanted(_ context.Context, host string) error {
