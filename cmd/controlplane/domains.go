@@ -40,7 +40,7 @@ func (p *platform) domainSweeps() []cleanup.Sweep {
 		{
 			Name: "domain_links", Description: "Has the links of Odoos follow their primary domains where that was put off", Cron: "* * * * *",
 			Jitter: 10 * time.Second,
-			Run: cleanup.Counted(p.tenants.FollowLinks),
+			Run:    cleanup.Counted(p.tenants.FollowLinks),
 		},
 	}
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // naming is a Service that parses; it has no database.
-func naming(t testing.TB) *domains.Service {
-	t.Helper()
+func naming(tb testing.TB) *domains.Service {
+	tb.Helper()
 	return domains.NewNaming(domains.Options{BaseDomain: base, Reserved: []string{"app.example.org"}})
 }
 
