@@ -19,7 +19,7 @@ const resumptions = 5
 // Get begins the download, so that an object that isn't there is known at once.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	d := &download{store: s, ctx: ctx, key: key}
-	if err := d.open(); err != nil {
+	if err := d.open(ctx); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -38,8 +38,8 @@ type download struct {
 	watch *time.Timer
 }
 
-func (d *download) open() error {
-	ctx, stop := context.WithCancel(d.ctx)
+func (d *download) open(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
 	in := &s3.GetObjectInput{Bucket: aws.String(d.store.bucket), Key: aws.String(d.key)}
 	if d.at > 0 {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", d.at))
@@ -64,7 +64,7 @@ func (d *download) open() error {
 func (d *download) Read(p []byte) (int, error) {
 	for {
 		if d.body == nil {
-			if err := d.open(); err != nil {
+			if err := d.open(d.ctx); err != nil {
 				return 0, err
 			}
 		}
