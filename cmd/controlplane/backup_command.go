@@ -14,6 +14,7 @@ import (
 	"controlplane/internal/backup"
 	"controlplane/internal/backup/archive"
 	"controlplane/internal/config"
+	"controlplane/internal/ops"
 )
 
 // vault is what the commands need of a backup.Vault.
@@ -23,17 +24,20 @@ type vault interface {
 	Fetch(ctx context.Context, name, dir string) (archive.Manifest, error)
 }
 
-// newBackupCommand's open returns the store's backups; run takes one of a client and returns it when that has ended.
-func newBackupCommand(open func() (vault, error), run func(ctx context.Context, client string) (backup.Backup, error)) *cobra.Command {
+// newBackupCommand's open returns the store's backups; run takes one of a client and returns it when that has ended; inPlace restores one.
+func newBackupCommand(
+	open func() (vault, error), run func(ctx context.Context, client string) (backup.Backup, error), inPlace func(ctx context.Context, name string) error,
+) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup",
-		Short: "Take, list, verify and fetch backups",
-		Long: "Take, list, verify and fetch backups. All but \"run\" need nothing but the bucket and the key: S3_* (or SPACES_*) and BACKUP_KEY.\n" +
-			"They work when the API, the workers and the platform's database are down or lost; see docs/recovery.md.",
+		Short: "Take, list, verify, fetch and restore backups",
+		Long: "Take, list, verify, fetch and restore backups. All but \"run\" and \"restore --in-place\" need nothing but the bucket and the key:\n" +
+			"S3_* (or SPACES_*) and BACKUP_KEY. They work when the API, the workers and the platform's database are down or lost; see\n" +
+			"docs/recovery.md.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }, // so that an unknown command is an error
 	}
-	cmd.AddCommand(newBackupRunCommand(run), newBackupListCommand(open), newBackupVerifyCommand(open), newBackupRestoreCommand(open))
+	cmd.AddCommand(newBackupRunCommand(run), newBackupListCommand(open), newBackupVerifyCommand(open), newBackupRestoreCommand(open, inPlace))
 	return cmd
 }
 
@@ -114,15 +118,31 @@ func newBackupVerifyCommand(open func() (vault, error)) *cobra.Command {
 	}
 }
 
-func newBackupRestoreCommand(open func() (vault, error)) *cobra.Command {
-	return &cobra.Command{
-		Use:   "restore NAME DIRECTORY",
-		Short: "Fetch a backup into a new directory, to be restored from there",
+func newBackupRestoreCommand(open func() (vault, error), inPlace func(ctx context.Context, name string) error) *cobra.Command {
+	var back bool
+	cmd := &cobra.Command{
+		Use:   "restore NAME [DIRECTORY]",
+		Short: "Fetch a backup into a new directory, or have a worker restore it into its client",
 		Long: "Fetch a backup into a new directory: database.dump for pg_restore, filestore/ as Odoo keeps it, and manifest.json. Nothing is left\n" +
-			"there unless all of it is as it was written. docs/recovery.md says how to go on.",
-		Example: "  controlplane backup restore acme/acme_daily_20260302_021500_0a1b2c3d /mnt/acme",
-		Args:    cobra.ExactArgs(2),
+			"there unless all of it is as it was written. docs/recovery.md says how to go on.\n\n" +
+			"With --in-place a worker restores it into the client that it is of, and this waits. That needs serve's environment and a worker,\n" +
+			"not the API. What there is now is backed up first, and put back if the restored Odoo doesn't start.",
+		Example: "  controlplane backup restore acme/acme_daily_20260302_021500_0a1b2c3d /mnt/acme\n" +
+			"  controlplane backup restore acme/acme_daily_20260302_021500_0a1b2c3d --in-place",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if back {
+				return cobra.ExactArgs(1)(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if back {
+				if err := inPlace(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), "The client is restored and answers")
+				return err
+			}
 			v, err := open()
 			if err != nil {
 				return err
@@ -134,6 +154,8 @@ func newBackupRestoreCommand(open func() (vault, error)) *cobra.Command {
 			return writeManifest(cmd.OutOrStdout(), m, "All of it is in "+args[1])
 		},
 	}
+	cmd.Flags().BoolVar(&back, "in-place", false, "into the client that it is of")
+	return cmd
 }
 
 func writeManifest(w io.Writer, m archive.Manifest, told string) error {
@@ -162,35 +184,81 @@ func openVault() (vault, error) {
 	return backup.NewVault(place, keys, cfg.KeyPrefix()), nil
 }
 
-// runBackup enqueues as an operator, and waits for serve's workers.
-func runBackup(ctx context.Context, client string) (backup.Backup, error) {
+// backupOffice is what the commands that enqueue work with.
+type backupOffice struct {
+	*domain
+	backups *backup.Service
+	desk    *backup.Desk
+}
+
+func openBackupOffice(ctx context.Context) (*backupOffice, error) {
 	cfg, err := loadConfig(append(adminParts(), config.PartBackups)...)
 	if err != nil {
-		return backup.Backup{}, err
+		return nil, err
 	}
 	d, err := openDomain(ctx, cfg, newLogger("warn", "backup"))
 	if err != nil {
-		return backup.Backup{}, err
+		return nil, err
 	}
-	defer d.pool.Close()
-	backups, err := newBackups(d, cfg)
+	o := &backupOffice{domain: d}
+	if o.backups, err = newBackups(d, cfg); err == nil {
+		o.desk, err = backup.NewDesk(backup.DeskDeps{Pool: d.pool, Backups: o.backups, Tenants: d.tenants, Audit: d.audit}, backup.DeskOptions{})
+	}
+	if err != nil {
+		d.pool.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+func byOperator() backup.Request {
+	return backup.Request{By: accounts.Principal{Username: "operator", Admin: true}}
+}
+
+// await waits for serve's workers.
+func (o *backupOffice) await(ctx context.Context, id ops.ID) (ops.Operation, error) {
+	op, err := o.ops.Wait(ctx, id)
+	if err == nil && ctx.Err() != nil {
+		err = errors.Join(fmt.Errorf("operation %d goes on", id), ctx.Err())
+	}
+	return op, err
+}
+
+func runBackup(ctx context.Context, client string) (backup.Backup, error) {
+	o, err := openBackupOffice(ctx)
 	if err != nil {
 		return backup.Backup{}, err
 	}
-	desk, err := backup.NewDesk(backup.DeskDeps{Pool: d.pool, Backups: backups, Tenants: d.tenants, Audit: d.audit}, backup.DeskOptions{})
-	if err != nil {
-		return backup.Backup{}, err
-	}
-	operator := accounts.Principal{Username: "operator", Admin: true}
-	b, err := desk.Order(ctx, backup.Request{By: operator}, client, string(backup.Manual))
+	defer o.pool.Close()
+	b, err := o.desk.Order(ctx, byOperator(), client, string(backup.Manual))
 	if err != nil {
 		return b, err
 	}
-	if _, err := d.ops.Wait(ctx, b.OperationID); err != nil {
+	if _, err := o.await(ctx, b.OperationID); err != nil {
 		return b, err
 	}
-	if err := ctx.Err(); err != nil {
-		return b, errors.Join(fmt.Errorf("backup %s goes on", b.ID), err)
+	return o.backups.Get(ctx, b.ID)
+}
+
+func restoreInPlace(ctx context.Context, name string) error {
+	o, err := openBackupOffice(ctx)
+	if err != nil {
+		return err
 	}
-	return backups.Get(ctx, b.ID)
+	defer o.pool.Close()
+	b, err := o.backups.Named(ctx, name)
+	if err != nil {
+		return err
+	}
+	op, err := o.desk.Restore(ctx, byOperator(), b.ID, false)
+	if err != nil {
+		return err
+	}
+	if op, err = o.await(ctx, op.ID); err != nil {
+		return err
+	}
+	if op.State != ops.Done {
+		return fmt.Errorf("operation %d is %s at step %s: %s", op.ID, op.State, op.Step, op.ErrorDetail)
+	}
+	return nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // shelf is a store with one backup.
-type shelf struct{ client, verified, fetched string }
+type shelf struct{ client, verified, fetched, restored string }
 
 func (s *shelf) List(_ context.Context, client string) ([]backup.Stored, error) {
 	s.client = client
@@ -46,7 +46,14 @@ func (s *shelf) Fetch(_ context.Context, name, dir string) (archive.Manifest, er
 
 func backupCommand(t *testing.T, s *shelf, run func(ctx context.Context, client string) (backup.Backup, error), args ...string) (string, error) {
 	t.Helper()
-	cmd := newBackupCommand(func() (vault, error) { return s, nil }, run)
+	inPlace := func(_ context.Context, name string) error {
+		s.restored = name
+		if name != "acme/one" {
+			return backup.ErrNotFound
+		}
+		return nil
+	}
+	cmd := newBackupCommand(func() (vault, error) { return s, nil }, run, inPlace)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	var out bytes.Buffer
 	cmd.SetOut(&out)
@@ -74,7 +81,15 @@ func TestBackupCommands(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "acme/one to /mnt/acme", s.fetched)
 	require.Contains(t, out, "All of it is in /mnt/acme")
-	for _, args := range [][]string{{"verify"}, {"restore", "acme/one"}, {"run"}, {"list", "x"}, {"unknown"}} {
+	require.Empty(t, s.restored)
+
+	out, err = backupCommand(t, s, nil, "restore", "acme/one", "--in-place")
+	require.NoError(t, err)
+	require.Equal(t, "acme/one", s.restored)
+	require.Equal(t, "The client is restored and answers\n", out)
+	_, err = backupCommand(t, s, nil, "restore", "acme/two", "--in-place")
+	require.ErrorIs(t, err, backup.ErrNotFound)
+	for _, args := range [][]string{{"restore", "acme/one", "/mnt", "--in-place"}, {"verify"}, {"restore", "acme/one"}, {"run"}, {"list", "x"}, {"unknown"}} {
 		_, err = backupCommand(t, s, nil, args...)
 		require.Error(t, err, "%v", args)
 	}

@@ -11,7 +11,7 @@ import (
 const (
 	devBucket    = "odoo-backups"
 	devRegion    = "us-east-1" // what the server takes itself to be in; it refuses other signatures
-	devStoreKeys = "dev" // the access key, which is no secret
+	devStoreKeys = "dev"       // the access key, which is no secret
 	devStoreOff  = "off"
 	devStoreFile = "versitygw" // beside this program
 )

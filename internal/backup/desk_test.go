@@ -3,6 +3,7 @@ package backup_test
 import (
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -239,6 +240,11 @@ func TestDesk_ShowsTheirOwn(t *testing.T) {
 	}
 	require.Zero(t, o.count("activity_log WHERE action LIKE 'backup.%'"))
 	require.Equal(t, 2, o.count("backups WHERE state = 'done' AND NOT kept"))
+	named, err := o.backups.Named(t.Context(), strings.TrimPrefix(mine.KeyPrefix, "clients"))
+	require.NoError(t, err)
+	require.Equal(t, mine.ID, named.ID)
+	_, err = o.backups.Named(t.Context(), "acme")
+	require.ErrorIs(t, err, backup.ErrNotFound)
 	found, err := o.desk.Find(t.Context(), o.boss, mine.ID)
 	require.NoError(t, err)
 	require.Equal(t, "acme", found.TenantName)

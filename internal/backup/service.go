@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -121,6 +122,12 @@ func (s *Service) keyPrefix(name string, k Kind, now time.Time) string {
 // Get returns a backup, also a deleted one. Errors: ErrNotFound.
 func (s *Service) Get(ctx context.Context, id ID) (Backup, error) {
 	return get(ctx, s.pool, id, "")
+}
+
+// Named returns the backup that a Vault calls so, also a deleted one. Errors: ErrNotFound.
+func (s *Service) Named(ctx context.Context, name string) (Backup, error) {
+	key := s.prefix + strings.Trim(name, "/") + "/"
+	return one(ctx, s.pool, "look for the backup "+name, "SELECT "+columns+" FROM backups b WHERE b.key_prefix = $1", key)
 }
 
 // List returns matching backups, the newest first. Errors: ErrPageBounds.
