@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"controlplane/internal/accounts"
 	"controlplane/internal/billing"
 	"controlplane/internal/ledger"
 	"controlplane/internal/tenants"
@@ -119,4 +120,65 @@ func TestRenew_ChargeRepeatedOnTheWay(t *testing.T) {
 	require.Equal(t, billing.SubscriptionActive, c.subscription(p).Status)
 	require.Equal(t, 1, c.charges())
 	require.Len(t, c.sim.Transactions(), 2, "the first payment and one renewal")
+}
+
+// Who couldn't pay for a day of the undo window, since nothing ran or the gateway was down, has a day more.
+func TestExtendUndo(t *testing.T) {
+	t.Parallel()
+	for name, outage := range map[string]func(c *calendar){
+		"we were down": func(c *calendar) { c.advance(24 * hours) },
+		"the gateway was down": func(c *calendar) {
+			c.gateway.breakDown(errDown)
+			c.exec(`UPDATE payments SET next_check_at = $1 WHERE id = (SELECT max(id) FROM payments)`, c.clock())
+			for range 4 {
+				_ = c.Poll(t.Context())
+				_, _ = c.Renew(t.Context())
+				c.advance(6 * hours)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := setupCalendar(t)
+			_, client := c.customer("507850785078507812")
+			c.pass(28*days+28*days, 12*hours)
+			require.Equal(t, tenants.Scheduled, c.state(client.ID))
+			tenant, err := c.tenants.ByID(t.Context(), client.ID)
+			require.NoError(t, err)
+			due := *tenant.DeletionScheduledAt
+			c.pass(due.Sub(c.clock())-12*hours, 6*hours)
+			outage(c)
+			extended, err := c.ExtendUndo(t.Context(), client.ID)
+			require.NoError(t, err)
+			require.True(t, extended)
+			tenant, err = c.tenants.ByID(t.Context(), client.ID)
+			require.NoError(t, err)
+			require.Equal(t, due.Add(24*hours).UTC(), tenant.DeletionScheduledAt.UTC())
+			c.gateway.breakDown(nil)
+			c.run()
+			c.pay(c.checkoutAgain(client))
+			require.Equal(t, tenants.Active, c.state(client.ID), "paid in time, all things considered")
+		})
+	}
+}
+
+// checkoutAgain opens a payment of the next period.
+func (c *calendar) checkoutAgain(client tenants.Tenant) string {
+	c.t.Helper()
+	p := accounts.Principal{AccountID: client.AccountID, Username: "ada", Email: client.Email}
+	payment, err := c.Initialize(c.t.Context(), p, c.ip, billing.InitializeInput{PlanID: client.PlanID, ClientName: client.Name})
+	require.NoError(c.t, err)
+	return payment.Reference
+}
+
+func TestExtendUndo_OnlyWhatBillingHasScheduled(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p, client := c.customer("")
+	_, err := c.tenants.ScheduleDeletion(t.Context(), p, c.ip, client.Name, 12)
+	require.NoError(t, err)
+	c.advance(20 * days)
+	extended, err := c.ExtendUndo(t.Context(), client.ID)
+	require.NoError(t, err)
+	require.False(t, extended)
 }

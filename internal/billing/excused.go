@@ -29,15 +29,17 @@ func (s *Service) heartbeat(ctx context.Context) error {
 // counts once.
 func (s *Service) excused(ctx context.Context, q postgres.Querier, from, to time.Time) (time.Duration, error) {
 	var seconds float64
+	now := s.now()
 	err := q.QueryRow(ctx, `
 		WITH lost AS (
 			SELECT began_at, coalesce(ended_at, 'infinity') AS ended_at FROM gateway_outages
 			UNION ALL SELECT began_at, ended_at FROM billing_gaps
+			UNION ALL SELECT at, $3 FROM billing_heartbeat WHERE at < $4 -- a gap that Renew hasn't noted yet
 		), merged AS (
 			SELECT unnest(range_agg(tstzrange(greatest(began_at, $1), least(ended_at, $2)))) AS r
 			FROM lost WHERE ended_at > $1 AND began_at < $2 AND $1::timestamptz < $2::timestamptz
 		)
-		SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r))), 0)::float8 FROM merged`, from, to).Scan(&seconds)
+		SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r))), 0)::float8 FROM merged`, from, to, now, now.Add(-s.opts.RunGap)).Scan(&seconds)
 	if err != nil {
 		return 0, fmt.Errorf("sum up the time that doesn't count: %w", err)
 	}

@@ -2,10 +2,12 @@ package billing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
+	"controlplane/internal/postgres"
 	"controlplane/internal/tenants"
 )
 
@@ -30,6 +32,34 @@ func (s *Service) VerifyOpen(ctx context.Context, id tenants.ID) (money bool, er
 		return false, fmt.Errorf("look for money for tenant %s: %w", id, err)
 	}
 	return money, nil
+}
+
+// ExtendUndo gives a client that billing has scheduled for deletion the time back in which nobody could pay, since the gateway or we were down,
+// and reports whether it has some left now. What its owner or an administrator has scheduled is theirs.
+func (s *Service) ExtendUndo(ctx context.Context, id tenants.ID) (bool, error) {
+	sub, err := subscriptionOf(ctx, s.deps.Pool, id)
+	if errors.Is(err, ErrNoSubscription) || err == nil && sub.DeletionAt == nil {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	t, err := s.deps.Tenants.ByID(ctx, id)
+	if err != nil || t.DeletionScheduledAt == nil || t.DeletionScheduledAt.Before(*sub.DeletionAt) {
+		return false, err
+	}
+	lost, err := s.excused(ctx, s.deps.Pool, sub.DeletionAt.Add(-s.opts.Dunning.Undo), s.now())
+	if err != nil {
+		return false, err
+	}
+	until := sub.DeletionAt.Add(lost)
+	if !until.After(s.now()) {
+		return false, nil
+	}
+	return true, postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
+		_, err := s.deps.Tenants.PostponeDeletionTx(ctx, tx, id, until, "nobody could pay for a while")
+		return err
+	})
 }
 
 // underWay are the gateway's words for a customer who is paying, or whose bank hasn't answered. What is still so after CloseAfter counts

@@ -34,6 +34,9 @@ func (s *Service) sweepDeletions(ctx context.Context, c *tally) error {
 		return fmt.Errorf("find the deletions that are due: %w", err)
 	}
 	s.each(ctx, c, ids, func(ctx context.Context, id tenants.ID) error {
+		if extended, err := s.deps.Money.ExtendUndo(ctx, id); err != nil || extended {
+			return err
+		}
 		var (
 			claimed bool
 			op      *ops.Operation

@@ -23,12 +23,14 @@ const (
 	unansweredMax = 5
 )
 
-// Money is what the sweep of unpaid clients asks before it deletes one. *billing.Service is it.
+// Money is what is asked before a client is deleted. *billing.Service is it.
 type Money interface {
 	// VerifyOpen asks the gateway about every open reference, applies what it says and reports whether there is money, or soon may be.
 	VerifyOpen(ctx context.Context, id tenants.ID) (money bool, err error)
 	// OutageBetween is for how much of a time the gateway couldn't be reached.
 	OutageBetween(ctx context.Context, from, to time.Time) (time.Duration, error)
+	// ExtendUndo postpones a deletion for want of money by the time in which nobody could pay, and reports whether some is left.
+	ExtendUndo(ctx context.Context, id tenants.ID) (bool, error)
 }
 
 // Failure is a client that couldn't be deleted in this run; it is tried again in the next.

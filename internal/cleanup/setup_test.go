@@ -197,6 +197,8 @@ type money struct {
 	mu     sync.Mutex
 	verify func(ctx context.Context, id tenants.ID) (bool, error)
 	outage func(from, to time.Time) time.Duration
+
+	extended tenants.ID // whose deletion may wait
 }
 
 func (m *money) VerifyOpen(ctx context.Context, id tenants.ID) (bool, error) {
@@ -207,6 +209,10 @@ func (m *money) VerifyOpen(ctx context.Context, id tenants.ID) (bool, error) {
 		return false, nil
 	}
 	return verify(ctx, id)
+}
+
+func (m *money) ExtendUndo(_ context.Context, id tenants.ID) (bool, error) {
+	return m.extended == id, nil
 }
 
 func (m *money) OutageBetween(_ context.Context, from, to time.Time) (time.Duration, error) {

@@ -70,6 +70,18 @@ func (s *Service) schedule(ctx context.Context, tx pgx.Tx, t Tenant, at time.Tim
 	return s.next(ctx, tx, t, StopKind)
 }
 
+// PostponeDeletionTx gives a tenant that is scheduled for deletion more time. One that has it already, or isn't scheduled, stays as it is.
+func (s *Service) PostponeDeletionTx(ctx context.Context, tx pgx.Tx, id ID, until time.Time, reason string) (Change, error) {
+	return s.commandTx(ctx, tx, "client.schedule_delete", reason, id, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+		if t.State != Scheduled || t.Desired != WantsDeleted || !t.DeletionScheduledAt.Before(until) {
+			return Change{Tenant: t}, nil
+		}
+		t, err := one(ctx, tx, "postpone the client's deletion", `UPDATE tenants SET deletion_scheduled_at = $2, updated_at = $3 WHERE id = $1
+			RETURNING `+columns, t.ID, until, s.now())
+		return Change{Tenant: t}, err
+	})
+}
+
 // CancelDeletion takes a tenant back to what it was: pending with its old payment deadline, suspended by whom it was, failed, or running.
 // The last takes its time: until it runs the tenant stays Scheduled, without a deadline.
 // Errors: ErrNotFound, ErrNotScheduled, ErrTooLate.
