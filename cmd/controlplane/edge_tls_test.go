@@ -10,7 +10,9 @@ import (
 
 	"controlplane/internal/acme"
 	"controlplane/internal/acme/acmetest"
+	"controlplane/internal/alerts"
 	"controlplane/internal/config"
+	"controlplane/internal/postgres/pgtest"
 )
 
 func TestOpenTLS_IsOffByDefault(t *testing.T) {
@@ -53,4 +55,21 @@ func TestOpenTLS_TakesWhatIsConfigured(t *testing.T) {
 	_, err = openTLS(cfg, nil)
 	require.ErrorContains(t, err, "ACME_DNS_SERVER")
 	require.NotContains(t, err.Error(), "no base64!")
+}
+
+func TestTellCertificate_OpensAndClosesOneAlert(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	open := func() []alerts.Record {
+		list, err := alerts.New(pool).List(t.Context(), alerts.Filter{Kind: alertCertificate, Limit: 10})
+		require.NoError(t, err)
+		return list
+	}
+	for range 2 {
+		require.NoError(t, tellCertificate(t.Context(), pool, acme.Health{Host: "shop.test", Trouble: "It expires."}))
+	}
+	require.Len(t, open(), 1)
+	require.Equal(t, "certificate/shop.test", open()[0].Subject)
+	require.NoError(t, tellCertificate(t.Context(), pool, acme.Health{Host: "shop.test"}))
+	require.Empty(t, open())
 }

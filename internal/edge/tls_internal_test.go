@@ -24,24 +24,28 @@ func TestUnderBase(t *testing.T) {
 	}
 }
 
-func TestShelf_IsBounded(t *testing.T) {
+func TestShelf_IsBoundedAndForgets(t *testing.T) {
 	t.Parallel()
 	s, now := newShelf(), time.Now()
 	for i := range shelfSize + 100 {
-		s.put(fmt.Sprint(i), &tls.Certificate{})
-		s.miss(fmt.Sprint("missing", i), now.Add(time.Minute))
+		s.put(fmt.Sprint(i), &tls.Certificate{}, now.Add(time.Minute))
 	}
-	require.LessOrEqual(t, len(s.pairs), shelfSize)
-	require.LessOrEqual(t, len(s.missing), shelfSize)
+	require.Len(t, s.byName, shelfSize)
 
-	pair, known := s.get(fmt.Sprint("missing", shelfSize+99), now)
+	s.put("missing", nil, now.Add(time.Minute))
+	pair, known := s.get("missing", now)
 	require.True(t, known, "what isn't there isn't looked for with each handshake")
 	require.Nil(t, pair)
-	_, known = s.get(fmt.Sprint("missing", shelfSize+99), now.Add(time.Hour))
+	_, known = s.get("missing", now.Add(time.Hour))
 	require.False(t, known)
-	s.drop(fmt.Sprint("missing", shelfSize+99))
-	_, known = s.get(fmt.Sprint("missing", shelfSize+99), now)
+	s.drop("missing")
+	_, known = s.get("missing", now)
 	require.False(t, known, "a new certificate is seen at once")
+
+	s.put("there", &tls.Certificate{}, now)
+	pair, known = s.get("there", now)
+	require.False(t, known)
+	require.NotNil(t, pair, "in case that nothing newer can be read")
 }
 
 func TestCertificateFiles_AreReadAgainWhenBothFit(t *testing.T) {

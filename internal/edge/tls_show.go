@@ -21,6 +21,7 @@ const (
 	storeTimeout = 3 * time.Second
 	missingAgain = 5 * time.Second // that a certificate which isn't there isn't looked for again
 	shelfSize    = 4096
+	freshFor     = 10 * time.Minute // it is on disk, too; a reading that a change overtook doesn't last
 	filesEvery   = 10 * time.Second
 	filesHost    = "certificate files" // whose they are, in Health and metrics
 )
@@ -34,19 +35,24 @@ func (t *tlsSide) show(ctx context.Context, name string) (*tls.Certificate, erro
 		}
 		name = acme.Platform(t.base)
 	}
-	if pair, known := t.shelf.get(name, t.Now()); known {
-		return pair, nil
+	before, known := t.shelf.get(name, t.Now())
+	if known {
+		return before, nil
 	}
 	pair, err := t.find(ctx, name)
-	if err != nil {
-		t.shelf.miss(name, t.Now().Add(missingAgain))
+	switch {
+	case err == nil:
+		t.shelf.put(name, pair, t.Now().Add(freshFor))
+	case before != nil: // neither disk nor database can be read now: what was good is still shown
+		t.shelf.put(name, before, t.Now().Add(missingAgain))
+		return before, nil
+	default:
+		t.shelf.put(name, nil, t.Now().Add(missingAgain))
 		if errors.Is(err, certs.ErrNotFound) {
 			return nil, nil //nolint:nilnil // as said
 		}
-		return nil, err
 	}
-	t.shelf.put(name, pair)
-	return pair, nil
+	return pair, err
 }
 
 func (t *tlsSide) find(ctx context.Context, name string) (*tls.Certificate, error) {
@@ -65,54 +71,44 @@ func (t *tlsSide) find(ctx context.Context, name string) (*tls.Certificate, erro
 
 // shelf holds certificates that are in use, ready to show.
 type shelf struct {
-	mu      sync.RWMutex
-	pairs   map[string]*tls.Certificate
-	missing map[string]time.Time // until when
+	mu     sync.RWMutex
+	byName map[string]onShelf
 }
 
-func newShelf() *shelf {
-	return &shelf{pairs: map[string]*tls.Certificate{}, missing: map[string]time.Time{}}
+// onShelf is what is known of a name: its certificate, or nil if there is none.
+type onShelf struct {
+	pair  *tls.Certificate
+	until time.Time // then it is looked for again
 }
 
-// get returns what is known of a name; a nil certificate that is known isn't there.
+func newShelf() *shelf { return &shelf{byName: map[string]onShelf{}} }
+
+// get returns what was found for a name last, and whether that can be relied on still.
 func (s *shelf) get(name string, now time.Time) (pair *tls.Certificate, known bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if pair, known = s.pairs[name]; known {
-		return pair, true
-	}
-	return nil, now.Before(s.missing[name])
+	found := s.byName[name]
+	return found.pair, now.Before(found.until)
 }
 
 // put makes room by taking any other away: that one is read from disk again when it is asked for.
-func (s *shelf) put(name string, pair *tls.Certificate) {
+func (s *shelf) put(name string, pair *tls.Certificate, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.missing, name)
-	for other := range s.pairs {
-		if len(s.pairs) < shelfSize {
+	for other := range s.byName {
+		if len(s.byName) < shelfSize {
 			break
 		}
-		delete(s.pairs, other)
+		delete(s.byName, other)
 	}
-	s.pairs[name] = pair
-}
-
-func (s *shelf) miss(name string, until time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.missing) >= shelfSize {
-		clear(s.missing)
-	}
-	s.missing[name] = until
+	s.byName[name] = onShelf{pair, until}
 }
 
 // drop forgets what was known of a name.
 func (s *shelf) drop(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.pairs, name)
-	delete(s.missing, name)
+	delete(s.byName, name)
 }
 
 // certificateFiles are the operator's own, read again when they change.

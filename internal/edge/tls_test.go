@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
 
+	"controlplane/internal/acme"
 	"controlplane/internal/acme/acmetest"
 	"controlplane/internal/dnsupdate"
 	"controlplane/internal/edge"
@@ -34,7 +36,7 @@ func TestTLS_ThePlatformsAddresses(t *testing.T) {
 	provider, err := dnsupdate.NewRFC2136(dnsupdate.Options{Server: dns.Address, Key: dns.Key, Secret: dns.Secret})
 	require.NoError(t, err)
 	database, viaDatabase := viaRelay(t)
-	s := setupTLS(t, dns.Address, nil, viaDatabase, func(o *edge.Options) { o.MetricsListen = freeAddress(t) })
+	s := setupTLS(t, dns.Address, nil, viaDatabase)
 	s.acme.DNS, s.acme.DNSResolvers = provider, []string{dns.Address}
 	s.tenant("shop", tenants.Active, newUpstream(t, says("hello from Odoo"), nil))
 	s.begin()
@@ -50,8 +52,6 @@ func TestTLS_ThePlatformsAddresses(t *testing.T) {
 	s.refusesOldTLS()
 	s.answersOverEachProtocol()
 	s.sendsPlainRequestsOn()
-	metrics := s.get("http://" + s.opts.MetricsListen + "/metrics") // the client reaches only the edge
-	require.NotContains(t, metrics.body, "PRIVATE")
 
 	database.cut()
 	state, err := s.shake("shop.example.test")
@@ -185,6 +185,8 @@ func TestTLS_CustomersDomains(t *testing.T) {
 			_, err = s.shake("claimed.test")
 			require.Error(t, err)
 
+			require.Equal(t, acme.Health{Host: "shop.test"}, <-s.healths)
+			s.showsWhatIsRenewed("shop.test")
 			s.beginsInAnotherProcess()
 
 			orders := s.ca.Orders.Load()
@@ -193,6 +195,20 @@ func TestTLS_CustomersDomains(t *testing.T) {
 			require.Equal(t, orders, s.ca.Orders.Load())
 		})
 	}
+}
+
+// showsWhatIsRenewed renews a certificate, whether it is time or not, and waits until it is shown.
+func (s *secure) showsWhatIsRenewed(host string) {
+	s.t.Helper()
+	before, err := s.shake(host)
+	require.NoError(s.t, err)
+	done, err := acme.Obtain(s.t.Context(), acme.Deps{Store: s.tls.Store, Issuer: s.tls.ACME, Log: slog.New(slog.DiscardHandler)}, host, true)
+	require.NoError(s.t, err)
+	require.True(s.t, done)
+	eventually(s.t, "the new one is shown, without a restart", func() bool {
+		now, err := s.shake(host)
+		return err == nil && now.PeerCertificates[0].SerialNumber.Cmp(before.PeerCertificates[0].SerialNumber) != 0
+	})
 }
 
 // beginsInAnotherProcess has another process, as that of the command line or of another edge, ask for a certificate: this edge answers.
