@@ -10,7 +10,10 @@ import (
 	"controlplane/test/harness"
 )
 
-var shared *harness.Platform //nolint:gochecknoglobals // set once by TestMain: starting a platform takes a minute
+var (
+	shared *harness.Platform //nolint:gochecknoglobals // set once by TestMain: starting a platform takes a minute
+	names  *nameServer       //nolint:gochecknoglobals // that it asks
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -20,7 +23,10 @@ func run(m *testing.M) int {
 	p, err := harness.New()
 	if err == nil {
 		defer p.Remove()
-		err = p.Start()
+		if names, err = newNameServer(); err == nil {
+			p.Env["DOMAIN_RESOLVERS"], p.Env["EDGE_ADDRESSES"] = names.address, "127.0.0.1"
+			err = p.Start()
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "the platform under test doesn't start:", err)
