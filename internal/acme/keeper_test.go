@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -32,6 +33,18 @@ func TestAllOfThePlatformHasOneCertificateByDNS01(t *testing.T) {
 	require.Empty(t, dns.Texts(t, "_acme-challenge.example.test"), "what was put into DNS is gone again")
 	require.NotContains(t, b.log.String(), "PRIVATE")
 	require.NotContains(t, b.log.String(), dns.Secret.Reveal())
+}
+
+func TestAHookOfTheOperatorsServesAsWell(t *testing.T) {
+	t.Parallel()
+	dns := acmetest.NewNameServer(t)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	provider := dnsupdate.NewHook(self, []string{hookServer + "=" + dns.Address, hookServer + "_KEY=" + dns.Secret.Reveal()})
+	b := setup(t, []string{"*.example.test"}, func(o *acme.Options) { o.DNS, o.DNSResolvers = provider, []string{dns.Address} })
+	b.look()
+	b.verified("*.example.test", "shop.example.test", "example.test")
+	require.Empty(t, dns.Texts(t, "_acme-challenge.example.test"))
 }
 
 func TestADNSServerThatRefusesIsNamedAndTriedAgain(t *testing.T) {

@@ -3,6 +3,7 @@ package acme_test
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -13,18 +14,45 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/libdns/libdns"
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/acme"
 	"controlplane/internal/acme/acmetest"
 	"controlplane/internal/certs"
+	"controlplane/internal/dnsupdate"
 	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/secrets"
 )
 
 func TestMain(m *testing.M) {
 	_ = os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // each test removes its own containers
+	if server := os.Getenv(hookServer); server != "" {
+		if err := hook(server, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+// A process that is started with hookServer is an operator's hook: it changes the zone of the name server there.
+const hookServer = "ACME_TEST_HOOK_SERVER"
+
+// hook does what a hook is asked for by its arguments: add or remove, name, type, value.
+func hook(server string, args []string) error {
+	provider, err := dnsupdate.NewRFC2136(dnsupdate.Options{Server: server, Key: "edge", Secret: secrets.Secret(os.Getenv(hookServer + "_KEY"))})
+	if err != nil || len(args) != 4 {
+		return fmt.Errorf("asked for %q: %w", args, err)
+	}
+	name := strings.TrimSuffix(args[1], ".example.test.")
+	change := provider.AppendRecords
+	if args[0] == "remove" {
+		change = provider.DeleteRecords
+	}
+	_, err = change(context.Background(), "example.test.", []libdns.Record{libdns.RR{Name: name, Type: args[2], Data: args[3], TTL: time.Minute}})
+	return err
 }
 
 const dataKey = "0123456789abcdef0123456789abcdef"
