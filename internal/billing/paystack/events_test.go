@@ -115,6 +115,14 @@ func TestDecodeEvent_NotAnEvent(t *testing.T) {
 func FuzzDecodeEvent(f *testing.F) {
 	for _, seed := range []string{
 		vectorBody, `{"event":"refund.failed","data":{"id":"9","amount":"5"}}`, `{"event":"x","data":[1]}`, `{"event":"charge.success","data":{"id":1e999,"reference":"\u0000"}}`,
+		`{"event":"charge.dispute.create","data":{"id":358950,"domain":"live","transaction":{"reference":"R","metadata":""},"transaction_reference":null}}`,
+		`{"event":"refund.needs-attention","data":{"id":"5","status":"needs-attention","transaction_reference":"R","refund_reference":null,"amount":5000}}`,
+		`{"event":"refund.processed","data":{"status":"processed","transaction_reference":"R","refund_reference":"1320133","amount":"5000"}}`,
+		`{"event":"subscription.expiring_cards","data":[{"expiry_date":"12/2027","subscription":{"id":1}}]}`,
+		`{"event":"subscription.not_renew","data":{"subscription_code":"SUB_x","status":"non-renewing","next_payment_date":null}}`,
+		`{"event":"invoice.payment_failed","data":{"invoice_code":"INV_x","status":"pending","paid":0,"transaction":{}}}`,
+		`{"event":"transfer.success","data":{"id":860703114,"reference":"acv"}}`, `{"event":"charge.success","data":{"id":18446744073709551616,"reference":7}}`,
+		`{"event":"charge.success","data":{"id":[],"reference":{"a":1},"transaction":[]}}`, `{"event":" ","data":{"domain":5,"reference":"\ud800"}}`,
 	} {
 		f.Add([]byte(seed))
 	}
