@@ -101,7 +101,7 @@ func (s *Service) unwanted(p Payment, sub Subscription, tenant tenants.Tenant) s
 		return "the client is deleted"
 	case sub.Status == SubscriptionCancelled:
 		return "the subscription is cancelled"
-	case tenant.State == tenants.Scheduled && (sub.DeletionAt == nil || tenant.Desired == tenants.WantsDeleted && !s.now().Before(*tenant.DeletionScheduledAt)):
+	case tenant.State == tenants.Scheduled && sub.DeletionAt == nil:
 		return "the client is scheduled for deletion"
 	case !p.PeriodStart.Equal(sub.PeriodEnd):
 		return fmt.Sprintf("the period from %s is paid already", p.PeriodStart.Format(time.DateOnly))
@@ -128,7 +128,7 @@ func (s *Service) restoreTx(ctx context.Context, tx pgx.Tx, tenant tenants.Tenan
 	if tenant.State != tenants.Scheduled {
 		return nil
 	}
-	if _, err := s.deps.Tenants.CancelDeletionTx(ctx, tx, tenant.ID, "paid"); err != nil {
+	if _, err := s.deps.Tenants.CancelPaidDeletionTx(ctx, tx, tenant.ID, "paid"); err != nil {
 		return fmt.Errorf("cancel the deletion of tenant %s: %w", tenant.ID, err)
 	}
 	return nil

@@ -162,6 +162,26 @@ func TestExtendUndo(t *testing.T) {
 	}
 }
 
+func TestExtendUndo_AsksTheGatewayBeforeADeletion(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	_, client := c.customer("507850785078507812")
+	c.pass(28*days+28*days, 12*hours)
+	tenant, err := c.tenants.ByID(t.Context(), client.ID)
+	require.NoError(t, err)
+	reference := c.checkoutAgain(client)
+	c.dropWebhooks()
+	require.NoError(t, c.sim.Pay(reference, ""))
+	c.exec(`UPDATE tenants SET deletion_scheduled_at = $2 WHERE id = $1`, client.ID, c.clock().Add(-hours))
+	c.exec(`UPDATE subscriptions SET deletion_at = $2 WHERE tenant_id = $1`, client.ID, c.clock().Add(-hours))
+	stays, err := c.ExtendUndo(t.Context(), client.ID)
+	require.NoError(t, err)
+	require.True(t, stays, "it is paid, and only we didn't know")
+	c.run()
+	require.Equal(t, tenants.Active, c.state(client.ID))
+	require.True(t, tenant.DeletionScheduledAt.After(c.clock()))
+}
+
 // checkoutAgain opens a payment of the next period.
 func (c *calendar) checkoutAgain(client tenants.Tenant) string {
 	c.t.Helper()

@@ -35,7 +35,8 @@ func (s *Service) VerifyOpen(ctx context.Context, id tenants.ID) (money bool, er
 }
 
 // ExtendUndo gives a client that billing has scheduled for deletion the time back in which nobody could pay, since the gateway or we were down,
-// and reports whether it has some left now. What its owner or an administrator has scheduled is theirs.
+// and asks the gateway about its open payments when none is left. It reports whether the client isn't to be deleted now. What its owner or
+// an administrator has scheduled is theirs.
 func (s *Service) ExtendUndo(ctx context.Context, id tenants.ID) (bool, error) {
 	sub, err := subscriptionOf(ctx, s.deps.Pool, id)
 	if errors.Is(err, ErrNoSubscription) || err == nil && sub.DeletionAt == nil {
@@ -54,12 +55,21 @@ func (s *Service) ExtendUndo(ctx context.Context, id tenants.ID) (bool, error) {
 	}
 	until := sub.DeletionAt.Add(lost)
 	if !until.After(s.now()) {
-		return false, nil
+		return s.paidMeanwhile(ctx, id)
 	}
 	return true, postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 		_, err := s.deps.Tenants.PostponeDeletionTx(ctx, tx, id, until, "nobody could pay for a while")
 		return err
 	})
+}
+
+// paidMeanwhile asks about what nobody has told us of, and reports whether that took the client's deletion back.
+func (s *Service) paidMeanwhile(ctx context.Context, id tenants.ID) (bool, error) {
+	if _, err := s.VerifyOpen(ctx, id); err != nil {
+		return false, err
+	}
+	t, err := s.deps.Tenants.ByID(ctx, id)
+	return err == nil && t.DeletionScheduledAt == nil, err
 }
 
 // underWay are the gateway's words for a customer who is paying, or whose bank hasn't answered. What is still so after CloseAfter counts

@@ -171,24 +171,35 @@ func TestMoneyForWhatIsNotPaidFor(t *testing.T) {
 	}
 }
 
-// An unpaid client's subscription, once the deletion was scheduled, doesn't come back by money that comes after its time.
+// Money that comes after the deadline brings a client back as long as its deletion hasn't begun, and is a credit from then on.
 func TestMoneyForAClientThatIsGivenUp(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	_, client := c.customer("507850785078507812")
-	c.pass(28*days+28*days, 12*hours)
-	require.Equal(t, tenants.Scheduled, c.state(client.ID))
-	link := c.link()
-	c.advance(4 * days)
-	require.NoError(t, c.sim.Pay(link, ""))
-	c.settled()
-	require.Equal(t, tenants.Scheduled, c.state(client.ID))
-	require.Equal(t, 1, c.count(`credits WHERE resolution IS NULL`))
-	require.NoError(t, postgres.InTx(t.Context(), c.pool, func(tx pgx.Tx) error {
-		claimed, _, err := c.tenants.ClaimDueDeletionTx(t.Context(), tx, client.ID, c.clock())
-		require.True(t, claimed)
-		return err
-	}))
-	c.settled()
-	require.Equal(t, tenants.Deleted, c.state(client.ID))
+	for name, begun := range map[string]bool{"before the deletion begins": false, "once it has begun": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := setupCalendar(t)
+			_, client := c.customer("507850785078507812")
+			c.pass(28*days+28*days, 12*hours)
+			require.Equal(t, tenants.Scheduled, c.state(client.ID))
+			link := c.link()
+			c.advance(4 * days)
+			if begun {
+				require.NoError(t, postgres.InTx(t.Context(), c.pool, func(tx pgx.Tx) error {
+					claimed, _, err := c.tenants.ClaimDueDeletionTx(t.Context(), tx, client.ID, c.clock())
+					require.True(t, claimed)
+					return err
+				}))
+				c.settled()
+			}
+			require.NoError(t, c.sim.Pay(link, ""))
+			c.settled()
+			if !begun {
+				require.Equal(t, tenants.Active, c.state(client.ID))
+				require.Zero(t, c.count(`credits`))
+				return
+			}
+			require.Equal(t, tenants.Deleted, c.state(client.ID))
+			require.Equal(t, 1, c.count(`credits WHERE resolution IS NULL`))
+		})
+	}
 }

@@ -90,12 +90,25 @@ func (s *Service) CancelDeletion(ctx context.Context, p accounts.Principal, ip n
 	return s.command(ctx, r, name, s.cancelDeletion)
 }
 
-// CancelDeletionTx is CancelDeletion for billing, which has been paid in time, and whose own schedule it was.
+// CancelPaidDeletionTx is CancelDeletion for billing, whose own schedule it was, and which has been paid. Until the deletion has begun that
+// is in time. Errors: ErrNotFound, ErrNotScheduled, ErrTooLate.
+func (s *Service) CancelPaidDeletionTx(ctx context.Context, tx pgx.Tx, id ID, reason string) (Change, error) {
+	return s.commandTx(ctx, tx, "client.cancel_delete", reason, id, s.takeBack)
+}
+
+// CancelDeletionTx is CancelDeletion for billing, whose own schedule it was.
 func (s *Service) CancelDeletionTx(ctx context.Context, tx pgx.Tx, id ID, reason string) (Change, error) {
 	return s.commandTx(ctx, tx, "client.cancel_delete", reason, id, s.cancelDeletion)
 }
 
 func (s *Service) cancelDeletion(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
+	if t.State == Scheduled && !t.cancelling() && !s.now().Before(*t.DeletionScheduledAt) {
+		return Change{}, ErrTooLate
+	}
+	return s.takeBack(ctx, tx, t)
+}
+
+func (s *Service) takeBack(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
 	switch {
 	case t.State == Deleting:
 		return Change{}, ErrTooLate.WithMessage("The deletion has begun: it can't be cancelled any more")
@@ -103,8 +116,6 @@ func (s *Service) cancelDeletion(ctx context.Context, tx pgx.Tx, t Tenant) (Chan
 		return Change{}, ErrNotScheduled
 	case t.cancelling():
 		return s.ensure(ctx, tx, t, ResumeKind)
-	case !s.now().Before(*t.DeletionScheduledAt):
-		return Change{}, ErrTooLate
 	case t.ReturnState == Active:
 		t, err := one(ctx, tx, "cancel the client's deletion", `UPDATE tenants SET desired = 'active', deletion_scheduled_at = NULL,
 			updated_at = $2 WHERE id = $1 RETURNING `+columns, t.ID, s.now())
