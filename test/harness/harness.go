@@ -40,6 +40,7 @@ type Platform struct {
 	API       string            // base URLs
 	Edge      string
 	Simulator string
+	Store     string        // where its backups could be kept: set DEV_S3_LISTEN to it
 	Pool      *pgxpool.Pool // its database, to look behind the API
 	Output    *Transcript
 
@@ -62,7 +63,7 @@ func New() (*Platform, error) {
 	if err := os.Mkdir(p.workDir, 0o700); err != nil {
 		return nil, err
 	}
-	ports, err := freeAddresses(6)
+	ports, err := freeAddresses(7)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func New() (*Platform, error) {
 		"CAPACITY_CONNECTIONS_OVERCOMMIT": "1000", "CAPACITY_MAX_USED_PERCENT": "100",
 	}
 	maps.Copy(p.Env, images)
-	p.API, p.Edge, p.Simulator = "http://"+ports[0], "http://"+ports[1], "http://"+ports[2]
+	p.API, p.Edge, p.Simulator, p.Store = "http://"+ports[0], "http://"+ports[1], "http://"+ports[2], ports[6]
 	return p, nil
 }
 

@@ -23,6 +23,7 @@ func run(m *testing.M) int {
 	p, err := harness.New()
 	if err == nil {
 		defer p.Remove()
+		p.Env["DEV_S3_LISTEN"] = p.Store
 		if names, err = newNameServer(); err == nil {
 			p.Env["DOMAIN_RESOLVERS"], p.Env["EDGE_ADDRESSES"] = names.address, "127.0.0.1"
 			err = p.Start()
