@@ -66,9 +66,13 @@ func (s *server) adminRoutes(r chi.Router) {
 }
 
 func (s *server) credits(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	return page(s, w, r, newCreditAnswer, func(skip, limit int) ([]billing.Credit, int, error) { return s.deps.Billing.Credits(r.Context(), p, skip, limit) })
+	return page(s, w, r, newCreditAnswer, func(skip, limit int) ([]billing.Credit, int, error) {
+		return s.deps.Billing.Credits(r.Context(), p, skip, limit)
+	})
 }
 
 func (s *server) reviews(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	return page(s, w, r, newReviewAnswer, func(skip, limit int) ([]billing.Payment, int, error) { return s.deps.Billing.Reviews(r.Context(), p, skip, limit) })
+	return page(s, w, r, newReviewAnswer, func(skip, limit int) ([]billing.Payment, int, error) {
+		return s.deps.Billing.Reviews(r.Context(), p, skip, limit)
+	})
 }

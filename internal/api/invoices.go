@@ -68,7 +68,9 @@ func (s *server) invoiceRoutes(r chi.Router) {
 }
 
 func (s *server) listInvoices(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	return page(s, w, r, newInvoiceAnswer, func(skip, limit int) ([]invoicing.Invoice, int, error) { return s.deps.Invoices.List(r.Context(), p, skip, limit) })
+	return page(s, w, r, newInvoiceAnswer, func(skip, limit int) ([]invoicing.Invoice, int, error) {
+		return s.deps.Invoices.List(r.Context(), p, skip, limit)
+	})
 }
 
 func (s *server) findInvoice(r *http.Request, p accounts.Principal) (invoicing.Invoice, error) {

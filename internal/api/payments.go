@@ -102,7 +102,9 @@ func paymentText(p billing.Payment) string {
 }
 
 func (s *server) history(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-	return page(s, w, r, newPaymentAnswer, func(skip, limit int) ([]billing.Payment, int, error) { return s.deps.Billing.History(r.Context(), p, skip, limit) })
+	return page(s, w, r, newPaymentAnswer, func(skip, limit int) ([]billing.Payment, int, error) {
+		return s.deps.Billing.History(r.Context(), p, skip, limit)
+	})
 }
 
 func newPaymentAnswer(p billing.Payment) paymentAnswer {

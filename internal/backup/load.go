@@ -145,8 +145,9 @@ func (o owner) repack(part io.Reader, to io.Writer, dir string) error {
 		if err := folder(path.Join(dir, path.Dir(header.Name))); err != nil {
 			return err
 		}
-		err := out.WriteHeader(&tar.Header{ //nolint:gosec // EachFile gives names of two parts and hexadecimal digits only
-			Typeflag: tar.TypeReg, Name: path.Join(dir, header.Name), Mode: 0o644, Uid: o.uid, Gid: o.gid, Size: header.Size, ModTime: header.ModTime,
+		name := path.Join(dir, header.Name) //nolint:gosec // EachFile gives names of two parts and hexadecimal digits only
+		err := out.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Uid: o.uid, Gid: o.gid, Size: header.Size, ModTime: header.ModTime,
 		})
 		if err != nil {
 			return err
