@@ -40,7 +40,9 @@ func TestMeasureDisks_QuotaBehindBilling(t *testing.T) {
 	g.measure(t, client, 13<<10)
 	require.Equal(t, held.AlsoOverQuota, g.now(t, client.ID).AlsoOverQuota, "that is known")
 
-	paid := billing(func(tx pgx.Tx) (tenants.Change, error) { return g.tenants.ResumeTx(t.Context(), tx, client.ID, tenants.ByBilling) })
+	paid := billing(func(tx pgx.Tx) (tenants.Change, error) {
+		return g.tenants.ResumeTx(t.Context(), tx, client.ID, tenants.ByBilling)
+	})
 	require.Equal(t, tenants.WantsSuspended, paid.Desired, "at once, not with the next measurement")
 	require.Equal(t, tenants.ByQuota, paid.SuspendedBy)
 	require.Equal(t, held.AlsoOverQuota, paid.SuspendReason)

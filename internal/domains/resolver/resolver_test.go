@@ -36,11 +36,8 @@ func newServer(t *testing.T, records ...string) *server {
 		require.NoError(t, err)
 		s.records = append(s.records, rr)
 	}
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
+	packets, streams := listenOnBoth(t)
 	s.address = packets.LocalAddr().String()
-	streams, err := net.Listen("tcp", s.address)
-	require.NoError(t, err)
 	for _, d := range []*dns.Server{{PacketConn: packets, Handler: s}, {Listener: streams, Handler: s}} {
 		started := make(chan struct{})
 		d.NotifyStartedFunc = func() { close(started) }
@@ -49,6 +46,22 @@ func newServer(t *testing.T, records ...string) *server {
 		t.Cleanup(func() { _ = d.Shutdown() })
 	}
 	return s
+}
+
+// listenOnBoth takes a port that is free for both protocols; the first that is offered for the one may be in use for the other.
+func listenOnBoth(t *testing.T) (packets net.PacketConn, streams net.Listener) {
+	t.Helper()
+	for range 50 {
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		require.NoError(t, err)
+		streams, err := net.Listen("tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, streams
+		}
+		require.NoError(t, packets.Close())
+	}
+	require.FailNow(t, "no port is free for both protocols")
+	return nil, nil
 }
 
 func (s *server) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {

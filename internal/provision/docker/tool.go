@@ -10,7 +10,6 @@ import (
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -79,9 +78,6 @@ func (r *Runtime) createTool(ctx context.Context, name, tenant, image string, co
 // toolUser is who the database server's image runs its programs as.
 const toolUser = "postgres"
 
-// errToolEnded tells the one side of a tool's streams that the other is at its end.
-var errToolEnded = errors.New("the program has ended")
-
 func (r *Runtime) runTool(ctx context.Context, id string, stdin io.Reader, stdout io.Writer) error {
 	streams, err := r.api.ContainerAttach(ctx, id, client.ContainerAttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
 	if err != nil {
@@ -93,36 +89,39 @@ func (r *Runtime) runTool(ctx context.Context, id string, stdin io.Reader, stdou
 	if _, err := r.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 		return fmt.Errorf("start it: %w", err)
 	}
+	fed := make(chan error, 1)
+	go feed(streams.HijackedResponse, stdin, fed) // isn't waited for: it may hang in reading stdin, which is the caller's to end
 	var complaints lastBytes
-	var given error // of stdin itself
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		source := &remembering{r: stdin}
-		_, _ = io.Copy(streams.Conn, source) // a program that doesn't want the rest says so by its exit code
-		if given = source.err; given != nil {
-			return given // and must not take what it got for all
+	_, err = stdcopy.StdCopy(stdout, &complaints, streams.Reader)
+	select {
+	case given := <-fed:
+		if given != nil {
+			return given
 		}
-		return streams.CloseWrite()
-	})
-	group.Go(func() error {
-		_, err := stdcopy.StdCopy(stdout, &complaints, streams.Reader)
-		if err != nil && gctx.Err() == nil {
-			return fmt.Errorf("read what it writes: %w", err)
-		}
-		return errToolEnded
-	})
-	go func() { // whichever side fails first, the other must not wait for it
-		<-gctx.Done()
-		streams.Close()
-	}()
-	if err := group.Wait(); err != nil && !errors.Is(err, errToolEnded) {
-		return err
+	default:
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("read what it writes: %w", err)
 	}
 	code, err := r.wait(ctx, id)
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit code %d: %s", code, strings.TrimSpace(strings.ToValidUTF8(complaints.String(), "�")))
 	}
 	return err
+}
+
+// feed gives a program its standard input. When that can't be read to its end everything is closed, once the reason is told, since the
+// program must not take what it got for all. One that doesn't want the rest says so by its exit code.
+func feed(streams client.HijackedResponse, stdin io.Reader, reason chan<- error) {
+	source := &remembering{r: stdin}
+	_, _ = io.Copy(streams.Conn, source)
+	reason <- source.err
+	if source.err != nil || streams.CloseWrite() != nil {
+		streams.Close()
+	}
 }
 
 // remembering keeps a reader's error.
