@@ -81,7 +81,8 @@ var (
 
 // Volumes reads and fills tenants' volumes, through containers that are named by the caller.
 type Volumes interface {
-	// MountVolume takes the place of a container of that name. The tenant is given by its id; image is any that the engine has.
+	// MountVolume takes the place of a container of that name. The tenant is given by its id; image is any that the engine has. A volume
+	// that is only read must be there. Errors: fs.ErrNotExist.
 	MountVolume(ctx context.Context, name, volume, tenant, image string, readOnly bool) error
 	// ReadTree gives a directory or file as a tar, whose names begin with the last part of the path. Errors: fs.ErrNotExist.
 	ReadTree(ctx context.Context, name, path string) (io.ReadCloser, error)

@@ -39,6 +39,9 @@ const (
 // ErrFilesMissing fails a backup whose database speaks of files that aren't there.
 var ErrFilesMissing = errs.New(errs.Conflict, "attachments_missing", "Files that the client's database speaks of are missing; our staff have been told.")
 
+// ErrVolumeGone fails a backup of a tenant whose files were lost as a whole.
+var ErrVolumeGone = errs.New(errs.Conflict, "volume_gone", "The volume with the client's files is gone; our staff have been told.")
+
 // ErrTenantGone ends a backup whose tenant is deleted meanwhile.
 var ErrTenantGone = errs.New(errs.Conflict, "client_deleted", "The client is deleted.")
 
@@ -91,7 +94,7 @@ func (w *Worker) judge(ctx context.Context, r *ops.Run, b Backup, err error) err
 	limit := tries
 	var known *errs.Error
 	switch {
-	case errors.Is(err, ErrTenantGone), errors.Is(err, ErrNotOdoo), errors.Is(err, ErrToolVersion):
+	case errors.Is(err, ErrTenantGone), errors.Is(err, ErrNotOdoo), errors.Is(err, ErrToolVersion), errors.Is(err, ErrVolumeGone):
 		limit = 0
 	case errors.As(err, &known) && known.Kind == errs.Unavailable:
 		limit = patience
@@ -153,6 +156,9 @@ func (c *copying) copyAll(ctx context.Context) error {
 	mount := helperName(c.backup, "files")
 	volume, dir := c.opts.Filestore(c.tenant)
 	if err := c.volumes.MountVolume(ctx, mount, volume, c.access.TenantID.String(), c.opts.Image, true); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrVolumeGone.WithCause(err)
+		}
 		return fmt.Errorf("mount the filestore: %w", err)
 	}
 	defer func() {

@@ -270,6 +270,20 @@ func TestTake_FailsForAMissingFile(t *testing.T) {
 	require.Zero(t, p.openAlerts())
 }
 
+func TestTake_FailsForALostVolume(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	volume, _ := provision.Filestore(p.tenant)
+	require.NoError(t, p.engine.RemoveVolume(t.Context(), volume))
+	b := p.took(p.start(), backup.Daily, ops.Abandoned)
+	require.Equal(t, backup.Failed, b.State)
+	require.Equal(t, backup.ErrVolumeGone.Message, b.Error)
+	require.Equal(t, 1, p.openAlerts())
+	objects, err := p.engine.Objects(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, objects, "no new one is made")
+}
+
 // busy is a server on whose tenant somebody works while the backup is taken.
 type busy struct {
 	backup.Database

@@ -119,3 +119,13 @@ func TestVolumeTrees_ComeBackAsTheyWere(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.Error(t, b.MountVolume(t.Context(), b.name("other"), volume, "43", toolsImage(), true), "another tenant's")
 }
+
+// The engine would make what is mounted, and a backup of a lost volume would be one of nothing.
+func TestMountVolume_ToReadMakesNone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.ErrorIs(t, b.MountVolume(t.Context(), b.name("mount"), b.name("lost"), "42", toolsImage(), true), fs.ErrNotExist)
+	left, err := b.Objects(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, left)
+}

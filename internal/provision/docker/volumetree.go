@@ -17,8 +17,8 @@ import (
 const volumeRoot = "/volume"
 
 // MountVolume makes a container, which is never started, to read or fill a volume through: reading through the tenant's own would keep the
-// engine from inspecting or stopping that for as long. One of the name that a crash left is replaced. The volume is made if it isn't
-// there. Errors: ErrForeign.
+// engine from inspecting or stopping that for as long. One of the name that a crash left is replaced. A volume to be filled is made if
+// it isn't there; one to be read never, since the engine would give an empty one. Errors: ErrForeign, fs.ErrNotExist.
 func (r *Runtime) MountVolume(ctx context.Context, name, volume, tenant, image string, readOnly bool) error {
 	if err := r.RemoveContainer(ctx, name); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (r *Runtime) MountVolume(ctx context.Context, name, volume, tenant, image s
 		return err
 	}
 	return r.call(ctx, quickCall, "mount volume "+volume, func(ctx context.Context) error {
-		if err := r.ensureVolume(ctx, volume, map[string]string{LabelClient: tenant}); err != nil {
+		if err := r.volumeFor(ctx, volume, tenant, readOnly); err != nil {
 			return err
 		}
 		_, err := r.api.ContainerCreate(ctx, client.ContainerCreateOptions{
@@ -41,6 +41,20 @@ func (r *Runtime) MountVolume(ctx context.Context, name, volume, tenant, image s
 		})
 		return err
 	})
+}
+
+func (r *Runtime) volumeFor(ctx context.Context, volume, tenant string, readOnly bool) error {
+	if !readOnly {
+		return r.ensureVolume(ctx, volume, map[string]string{LabelClient: tenant})
+	}
+	res, err := r.api.VolumeInspect(ctx, volume, client.VolumeInspectOptions{})
+	if cerrdefs.IsNotFound(err) {
+		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return err
+	}
+	return r.ownedBy(tenant, volume, res.Volume.Labels)
 }
 
 // ReadTree returns the archive of a directory or file in the volume that MountVolume mounted; its names begin with the last part of the
