@@ -275,3 +275,30 @@ func TestPlanner_Watch(t *testing.T) {
 	o.move(id, tenants.Deleting)
 	watch(0)
 }
+
+// What nobody makes any more doesn't keep others from being taken.
+func TestPlanner_GivesUpWhatIsStuck(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	p := o.planner(backup.PlannerOptions{})
+	for name, end := range map[string]string{
+		"abandoned": "UPDATE operations SET state = 'abandoned', finished_at = now() WHERE finished_at IS NULL",
+		"held":      "UPDATE operations SET state = 'held' WHERE finished_at IS NULL",
+		"gone":      "DELETE FROM operations",
+	} {
+		id := o.client(name, "basic")
+		b := o.take(id, backup.Manual)
+		o.prune(p)
+		_, err := o.backups.Take(t.Context(), backup.TakeInput{TenantID: id, Kind: backup.Daily, By: "system"})
+		require.ErrorIs(t, err, backup.ErrBusy, "it is under way")
+		o.exec(end)
+		o.prune(p)
+		b, err = o.backups.Get(t.Context(), b.ID)
+		require.NoError(t, err)
+		require.Equal(t, backup.Failed, b.State, name)
+		require.NotEmpty(t, b.Error)
+		require.Contains(t, o.openAlerts("backup.failed"), id.Subject())
+		o.take(id, backup.Daily)
+		o.done()
+	}
+}

@@ -28,9 +28,12 @@ type shelf struct {
 	copies []retention.Copy
 }
 
-// Prune marks dailies as those of their week or month, has what nobody needs any more removed, and returns how many backups that were. A
+// Prune gives up backups that nobody makes any more, marks dailies as those of their week or month, has what nobody needs any more removed, and returns how many backups that were. A
 // client that is deleted leaves its backups for some time, and then none.
 func (p *Planner) Prune(ctx context.Context) (removed int, err error) {
+	if err := p.deps.Backups.failStuck(ctx); err != nil {
+		return 0, err
+	}
 	shelves, err := p.shelves(ctx)
 	if err != nil {
 		return 0, err

@@ -50,6 +50,7 @@ var ErrTenantGone = errs.New(errs.Conflict, "client_deleted", "The client is del
 func (w *Worker) TakeWorkflow() ops.Workflow {
 	return ops.Workflow{
 		Kind: TakeKind,
+		Held: w.failHeld,
 		Steps: []ops.Step{
 			{Name: "copy", Timeout: copyTimeout, Do: w.taking(w.copyParts), Undo: w.giveUp},
 			{Name: "seal", Timeout: 10 * time.Minute, Do: w.taking(w.seal)},
@@ -66,7 +67,11 @@ func (w *Worker) taking(do func(ctx context.Context, r *ops.Run, b Backup, t ten
 			return err
 		}
 		if b.State != Queued && b.State != Running {
-			return ops.Permanent(ErrInUse.WithCause(fmt.Errorf("backup %s is %s", b.ID, b.State)))
+			err := ErrInUse.WithCause(fmt.Errorf("backup %s is %s", b.ID, b.State))
+			if b.State == Failed { // it was given up, and what it left is removed
+				return ops.Unwind(err)
+			}
+			return ops.Permanent(err)
 		}
 		if !w.slots.TryAcquire(1) {
 			return ops.Snooze(slotWait)
@@ -334,10 +339,7 @@ func (w *Worker) giveUp(ctx context.Context, r *ops.Run) error {
 			return err
 		}
 		if b.Error != ErrTenantGone.Message {
-			err = alerts.Raise(ctx, w.pool, alerts.Alert{
-				Kind: alertFailed, Subject: b.TenantID.Subject(), Message: fmt.Sprintf("The %s backup %s of %s failed: %s", b.Kind, b.ID, b.TenantName, b.Error),
-			})
-			if err != nil {
+			if err := raiseFailed(ctx, w.pool, b); err != nil {
 				return err
 			}
 		}

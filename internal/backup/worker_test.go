@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -282,6 +283,33 @@ func TestTake_FailsForALostVolume(t *testing.T) {
 	objects, err := p.engine.Objects(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, objects, "no new one is made")
+}
+
+// refusing is a server that gives no snapshots.
+type refusing struct{ backup.Database }
+
+func (refusing) Snapshot(context.Context, backup.Access) (backup.Snapshot, error) {
+	return nil, errors.New("no snapshot today")
+}
+
+// One whose operation is held makes room for the next, and leaves nothing when somebody has it tried again.
+func TestTake_FailsWhenItIsHeld(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	p.database = refusing{p.database}
+	workflow := p.worker().TakeWorkflow()
+	workflow.MaxAttempts = 1
+	engine := opstest.Start(t, p.pool, workflow)
+	b := p.took(engine, backup.Daily, ops.Held)
+	require.Equal(t, backup.Failed, b.State)
+	require.NotEmpty(t, b.Error)
+	require.Equal(t, 1, p.openAlerts())
+	require.NoError(t, engine.Retry(t.Context(), b.OperationID))
+	require.Eventually(t, func() bool {
+		op, err := engine.Get(t.Context(), b.OperationID)
+		return err == nil && op.State == ops.Abandoned
+	}, time.Minute, 10*time.Millisecond)
+	require.Empty(t, p.stored())
 }
 
 // busy is a server on whose tenant somebody works while the backup is taken.

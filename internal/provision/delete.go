@@ -21,6 +21,8 @@ const (
 	backupTimeout = time.Hour
 	// backupPoll is how often a backup that is still being taken is looked after.
 	backupPoll = time.Second
+	// backupLatePoll is how often that is when somebody was told.
+	backupLatePoll = time.Minute
 	// backupPatience is how long a deletion waits for its final backup before somebody is told.
 	backupPatience = 24 * time.Hour
 	// backupAlert is the kind of that alert.
@@ -124,18 +126,26 @@ func (s *Service) backUp(ctx context.Context, r *ops.Run, t tenants.Tenant) erro
 	case err == nil:
 		return s.resolveBackupAlert(ctx, r)
 	case errors.Is(err, ErrBackupGoingOn):
+		late, alertErr := s.alertOfBackup(ctx, r, err)
+		switch {
+		case alertErr != nil:
+			return alertErr
+		case late:
+			return ops.Snooze(backupLatePoll)
+		}
 		return ops.Snooze(backupPoll)
 	}
-	return ops.Outage(errors.Join(fmt.Errorf("make the final backup: %w", err), s.alertOfBackup(ctx, r, err)))
+	_, alertErr := s.alertOfBackup(ctx, r, err)
+	return ops.Outage(errors.Join(fmt.Errorf("make the final backup: %w", err), alertErr))
 }
 
-// alertOfBackup tells the operators about a deletion that has waited for long.
-func (s *Service) alertOfBackup(ctx context.Context, r *ops.Run, cause error) error {
+// alertOfBackup tells the operators about a deletion that has waited for long, and reports whether it has.
+func (s *Service) alertOfBackup(ctx context.Context, r *ops.Run, cause error) (late bool, err error) {
 	op, err := s.ops.Get(ctx, r.ID)
 	if err != nil || time.Since(op.CreatedAt) < backupPatience {
-		return err
+		return false, err
 	}
-	return alerts.Raise(ctx, s.pool, alerts.Alert{
+	return true, alerts.Raise(ctx, s.pool, alerts.Alert{
 		Kind: backupAlert, Subject: r.Subject,
 		Message: fmt.Sprintf("A deletion waits for its final backup since %s: %v", op.CreatedAt.UTC().Format(time.DateTime), cause),
 	})
