@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -97,6 +98,7 @@ const longestError = 1500
 
 // Fail notes that a certificate couldn't be had, and when the CA is asked again. One that is there stays in use.
 func (s *Store) Fail(ctx context.Context, host, reason string, now, retryAt time.Time) error {
+	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, "\uFFFD"), "\x00", "") // it holds others' words
 	if runes := []rune(reason); len(runes) > longestError {
 		reason = string(runes[:longestError]) + "…"
 	}

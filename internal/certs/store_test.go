@@ -53,7 +53,7 @@ func TestFailuresAreCountedAndForgottenWithSuccess(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	retry := b.now.Add(time.Minute)
-	require.NoError(t, b.store.Fail(t.Context(), "shop.test", "no route", b.now, retry))
+	require.NoError(t, b.store.Fail(t.Context(), "shop.test", "no\x00route \xff", b.now, retry))
 	require.NoError(t, b.store.Fail(t.Context(), "shop.test", strings.Repeat("ü", 5000), b.now, retry))
 	r, err := b.store.Record(t.Context(), "shop.test")
 	require.NoError(t, err)

@@ -55,8 +55,17 @@ func lockName(ctx context.Context, tx pgx.Tx, name string) error {
 func update(ctx context.Context, tx pgx.Tx, d Domain) error {
 	_, err := tx.Exec(ctx, `UPDATE tenant_domains SET status = $2, reason_code = $3, reason = $4, expires_at = $5, verified_at = $6, flagged_at = $7,
 		checked_at = $8, next_check_at = $9 WHERE id = $1`,
-		d.ID, d.Status, d.ReasonCode, d.Reason, d.ExpiresAt, d.VerifiedAt, d.FlaggedAt, d.CheckedAt, d.NextCheckAt)
+		d.ID, d.Status, d.ReasonCode, clipped(d.Reason), d.ExpiresAt, d.VerifiedAt, d.FlaggedAt, d.CheckedAt, d.NextCheckAt)
 	return wrap(err, "store what was found of the domain")
+}
+
+// clipped keeps a reason that names many addresses within its column's bound.
+func clipped(reason string) string {
+	const most = 500
+	if runes := []rune(reason); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return reason
 }
 
 func remove(ctx context.Context, tx pgx.Tx, id ID) error {

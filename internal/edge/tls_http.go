@@ -16,6 +16,9 @@ func (g *gate) answersChallenge(w http.ResponseWriter, r *http.Request, client n
 	if t == nil || t.ACME == nil || !acme.IsHTTPChallenge(r) || !g.edge.ours(hostOf(r.Host)) {
 		return false
 	}
+	if g.edge.tenantLimit.take(client, began) > 0 { // each answer asks the database
+		return false
+	}
 	out := &watchedWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
 	if !t.ACME.AnswerHTTP(out, r) {
 		return false

@@ -47,6 +47,7 @@ func (e *Edge) tlsServer() object {
 	server := e.server()
 	server["listen"] = []string{e.tls.Listen}
 	server["protocols"] = []string{"h1", "h2", "h3"}
+	server["allow_0rtt"] = false // early data can be sent again by anybody who saw it, and Odoo doesn't know
 	server["tls_connection_policies"] = []object{{"protocol_min": "tls1.2"}}
 	return server
 }

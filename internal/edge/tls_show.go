@@ -56,17 +56,21 @@ func (t *tlsSide) show(ctx context.Context, name string) (*tls.Certificate, erro
 }
 
 func (t *tlsSide) find(ctx context.Context, name string) (*tls.Certificate, error) {
-	if cert, err := t.Folder.Get(name); err == nil {
-		return cert.TLS()
+	copied, missing := t.Folder.Get(name)
+	if missing == nil && t.Now().Before(copied.RenewAt()) {
+		return copied.TLS()
 	}
-	// There is no copy, or none that can be read: the database has it, if anybody.
+	// There is no copy, none that can be read, or one that should have been replaced: the database has it, if anybody.
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	cert, err := t.Store.Load(ctx, name)
-	if err != nil {
-		return nil, err
+	switch {
+	case err == nil:
+		return cert.TLS()
+	case missing == nil:
+		return copied.TLS()
 	}
-	return cert.TLS()
+	return nil, err
 }
 
 // shelf holds certificates that are in use, ready to show.
