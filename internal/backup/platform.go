@@ -38,7 +38,7 @@ func (p Platform) prune(ctx context.Context) error {
 	}
 	copies := make([]retention.Copy, 0, len(list))
 	for i, s := range list {
-		copies = append(copies, retention.Copy{ID: int64(i), TakenAt: s.At, Daily: true, Full: true, Good: s.Complete})
+		copies = append(copies, retention.Copy{ID: int64(i), TakenAt: s.At, Daily: true, Full: s.Complete, Good: s.Complete})
 	}
 	var failures []error
 	for _, i := range retention.Make(retention.Default(), copies, p.Now(), p.Zone).Expired {

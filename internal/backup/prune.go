@@ -51,7 +51,7 @@ func (p *Planner) Prune(ctx context.Context) (removed int, err error) {
 func (p *Planner) shelves(ctx context.Context) ([]*shelf, error) {
 	rows, err := p.deps.Pool.Query(ctx, `
 		SELECT b.tenant_id, pl.backups_daily, pl.backups_weekly, pl.backups_monthly, t.deleted_at,
-			b.id, b.created_at, b.kind, b.state = 'done' AND b.broken_at IS NULL, b.kept, b.weekly, b.monthly
+			b.id, b.created_at, b.kind, b.state = 'done', b.state = 'done' AND b.broken_at IS NULL, coalesce(b.broken_at, b.finished_at), b.kept, b.weekly, b.monthly
 		FROM backups b JOIN tenants t ON t.id = b.tenant_id JOIN plans pl ON pl.id = t.plan_id
 		WHERE b.state IN ('done', 'failed') ORDER BY b.tenant_id, b.id`)
 	if err != nil {
@@ -61,14 +61,15 @@ func (p *Planner) shelves(ctx context.Context) ([]*shelf, error) {
 	var s shelf
 	var c retention.Copy
 	var kind Kind
+	var stored bool
 	_, err = pgx.ForEachRow(rows, []any{
 		&s.tenant, &s.rule.Daily, &s.rule.Weekly, &s.rule.Monthly, &s.gone,
-		&c.ID, &c.TakenAt, &kind, &c.Good, &c.Kept, &c.Weekly, &c.Monthly,
+		&c.ID, &c.TakenAt, &kind, &stored, &c.Good, &c.BadSince, &c.Kept, &c.Weekly, &c.Monthly,
 	}, func() error {
 		if len(list) == 0 || list[len(list)-1].tenant != s.tenant {
 			list = append(list, &shelf{tenant: s.tenant, rule: s.rule, gone: s.gone})
 		}
-		c.Daily, c.Full, c.Lifetime = kind == Daily, kind.Full(), p.lifetime(kind)
+		c.Daily, c.Full, c.Lifetime = kind == Daily, stored && kind.Full(), p.lifetime(kind)
 		last := list[len(list)-1]
 		last.copies = append(last.copies, c)
 		return nil

@@ -18,7 +18,8 @@ import (
 	"controlplane/internal/ops"
 )
 
-// VerifyWorkflow looks at all of a backup again. That it is damaged is an answer, not a failure: it is on the backup, and an alert.
+// VerifyWorkflow looks at all of a backup again. That it is damaged is an answer, not a failure: it is on the backup, and an alert. What
+// says more of how we are set up than of the backup, as a wrong key, bucket or release does, is told too, and tried again until it is right.
 func (w *Worker) VerifyWorkflow() ops.Workflow {
 	return ops.Workflow{Kind: VerifyKind, Steps: []ops.Step{{Name: "read back", Timeout: readTimeout, Do: w.look, Tx: w.looked}}}
 }
@@ -40,14 +41,57 @@ func (w *Worker) look(ctx context.Context, r *ops.Run) error {
 		return err
 	}
 	err = w.prove(ctx, b, written)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrWrongKey), errors.Is(err, archive.ErrNewer), errors.Is(err, ErrObjectMissing):
+	}
+	damaged := errors.Is(err, archive.ErrDamaged)
+	if errors.Is(err, ErrObjectMissing) {
+		var storeErr error
+		if damaged, storeErr = w.rightStore(ctx, b); storeErr != nil {
+			return ops.Outage(fmt.Errorf("verify backup %s: %w", b.ID, errors.Join(err, storeErr)))
+		}
+	}
+	if damaged {
 		w.log.Error("a backup is damaged", "backup", b.ID, "error", err)
 		return r.Set("found", safeText(err))
 	}
-	return ops.Outage(fmt.Errorf("verify backup %s: %w", b.ID, err))
+	return ops.Outage(fmt.Errorf("verify backup %s: %w", b.ID, errors.Join(err, w.tellUnread(ctx, b, err))))
+}
+
+// knownOthers is how many other backups are looked for to know the bucket again.
+const knownOthers = 5
+
+// rightStore reports whether the bucket, of which b or a part of b is missing, is the one that b was stored in: there is some of b, or of one
+// that was taken before. What was taken since proves nothing, since it lies wherever we were sent.
+func (w *Worker) rightStore(ctx context.Context, b Backup) (bool, error) {
+	rows, err := w.pool.Query(ctx, `SELECT key_prefix FROM backups WHERE id = $1 UNION ALL
+		(SELECT key_prefix FROM backups WHERE id < $1 AND state = 'done' AND broken_at IS NULL ORDER BY id DESC LIMIT $2)`, b.ID, knownOthers)
+	if err != nil {
+		return false, fmt.Errorf("look for other backups: %w", err)
+	}
+	prefixes, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return false, fmt.Errorf("look for other backups: %w", err)
+	}
+	found := false
+	for _, prefix := range prefixes {
+		err := w.store.List(ctx, prefix, func(Object) error { found = true; return nil })
+		if err != nil || found {
+			return found, err
+		}
+	}
+	return false, nil
+}
+
+// tellUnread tells operators of a backup that can't be read as we are set up. The next look at it that succeeds takes it back.
+func (w *Worker) tellUnread(ctx context.Context, b Backup, err error) error {
+	if !errors.Is(err, archive.ErrWrongKey) && !errors.Is(err, archive.ErrNewer) && !errors.Is(err, ErrObjectMissing) {
+		return nil
+	}
+	return alerts.Raise(ctx, w.pool, alerts.Alert{
+		Kind: alertBroken, Subject: b.ID.Subject(),
+		Message: fmt.Sprintf("The %s backup %s of %s can't be read with this key, bucket and release: %v", b.Kind, b.ID, b.TenantName, err),
+	})
 }
 
 func (w *Worker) looked(ctx context.Context, tx pgx.Tx, r *ops.Run) error {

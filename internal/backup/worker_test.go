@@ -123,9 +123,11 @@ func (p *plant) fileOf(name, content string) {
 
 const backupKey = "a key for backups in tests which is long enough"
 
-func (p *plant) worker() *backup.Worker {
+func (p *plant) worker() *backup.Worker { return p.workerWith(backupKey) }
+
+func (p *plant) workerWith(key secrets.Secret) *backup.Worker {
 	p.Helper()
-	keys, err := archive.NewKeys(backupKey)
+	keys, err := archive.NewKeys(key)
 	require.NoError(p, err)
 	w, err := backup.NewWorker(backup.WorkerDeps{
 		Backups: p.backups, Store: p.store, Keys: keys, Database: p.database, Volumes: p.engine, Cluster: p.cluster, Runner: p.run,

@@ -17,7 +17,8 @@ type Rule struct {
 // Default is the rule of a plan that has none of its own.
 func Default() Rule { return Rule{Daily: 7, Weekly: 4, Monthly: 3} }
 
-// Doubtful is how long a copy stays that isn't good, for people to look at. It never stands in the way of a good one.
+// Doubtful is how long a copy stays after it was found not to be good, for people to look at. It never stands in the way of a good one, and a
+// full one stays for longer where no newer one is good: what is damaged may still be mended.
 const Doubtful = 7 * 24 * time.Hour
 
 // Copy is a backup that has ended, as far as its keeping goes.
@@ -26,8 +27,9 @@ type Copy struct {
 	TakenAt  time.Time
 	Daily    bool          // the rule speaks of it; the others have a lifetime
 	Lifetime time.Duration // of one that isn't daily
-	Full     bool          // something can be restored from it alone: database and files
+	Full     bool          // it was stored as a whole, database and files, so that something can be restored from it alone
 	Good     bool          // it was read back as it was written, and not found wanting since
+	BadSince time.Time     // when one that isn't good was found not to be; zero: it never was
 	Kept     bool          // by somebody's wish, until they change their mind
 	Weekly   bool          // it stands for its week
 	Monthly  bool          // it stands for its month
@@ -41,7 +43,7 @@ type Plan struct {
 }
 
 // Make says what to do with the copies of one client. Days, weeks (from Monday) and months are those of zone. The newest good full copy
-// stays whatever the rule says, and where none is good the newest full one.
+// stays whatever the rule says, and so do the full ones after it, where none is good all of them.
 func Make(rule Rule, copies []Copy, now time.Time, zone *time.Location) Plan {
 	copies = slices.Clone(copies)
 	slices.SortFunc(copies, func(a, b Copy) int { return cmp.Or(a.TakenAt.Compare(b.TakenAt), cmp.Compare(a.ID, b.ID)) })
@@ -61,9 +63,7 @@ func Make(rule Rule, copies []Copy, now time.Time, zone *time.Location) Plan {
 	newest(stays, daily, rule.Daily, day(zone), func(*Copy) bool { return true })
 	newest(stays, daily, rule.Weekly, week(zone), func(c *Copy) bool { return c.Weekly })
 	newest(stays, daily, rule.Monthly, month(zone), func(c *Copy) bool { return c.Monthly })
-	if last, ok := lastResort(copies); ok {
-		stays[last] = true
-	}
+	lastResort(stays, copies)
 	for _, c := range copies {
 		if !stays[c.ID] && !c.Kept && over(c, now) {
 			p.Expired = append(p.Expired, c.ID)
@@ -76,6 +76,8 @@ func Make(rule Rule, copies []Copy, now time.Time, zone *time.Location) Plan {
 func over(c Copy, now time.Time) bool {
 	age := now.Sub(c.TakenAt)
 	switch {
+	case !c.Good && !c.BadSince.IsZero():
+		return now.Sub(c.BadSince) >= Doubtful
 	case !c.Good:
 		return age >= Doubtful
 	case c.Daily:
@@ -121,15 +123,17 @@ func lastKeys(byPeriod map[int]*Copy, n int) []int {
 	return keys[max(0, len(keys)-n):]
 }
 
-// lastResort is what a client would be restored from today.
-func lastResort(copies []Copy) (id int64, ok bool) {
-	var good bool
-	for _, c := range copies { // the oldest first
-		if c.Full && (c.Good || !good) {
-			id, ok, good = c.ID, true, good || c.Good
+// lastResort lets what a client would be restored from today stay: the newest good one, and what might yet turn out to be better.
+func lastResort(stays map[int64]bool, copies []Copy) {
+	for _, c := range slices.Backward(copies) { // the newest first
+		if !c.Full {
+			continue
+		}
+		stays[c.ID] = true
+		if c.Good {
+			return
 		}
 	}
-	return id, ok
 }
 
 func day(zone *time.Location) func(time.Time) int {

@@ -42,10 +42,25 @@ func TestMake(t *testing.T) {
 		"the only good one stays, however old": {
 			rule: one, copies: []retention.Copy{good(1, ago(300*days)), {ID: 2, TakenAt: ago(days), Daily: true, Full: true}},
 		},
-		"the newest full one stays where none is good": {
-			rule: one, copies: []retention.Copy{
-				{ID: 1, TakenAt: ago(31 * days), Daily: true, Full: true}, {ID: 2, TakenAt: ago(30 * days), Daily: true, Full: true},
+		"full ones stay where no newer one is good": {
+			rule: retention.Rule{}, copies: []retention.Copy{
+				{ID: 1, TakenAt: ago(33 * days), Daily: true, Full: true},
+				good(2, ago(32*days)),
+				{ID: 3, TakenAt: ago(31 * days), Daily: true, Full: true},
+				{ID: 4, TakenAt: ago(30 * days), Daily: true, Full: true},
 			}, want: retention.Plan{Expired: []int64{1}},
+		},
+		"what failed is no last resort": {
+			rule: one, copies: []retention.Copy{
+				{ID: 1, TakenAt: ago(31 * days), Daily: true, Full: true, BadSince: ago(30 * days)}, {ID: 2, TakenAt: ago(8 * days), Daily: true},
+			}, want: retention.Plan{Expired: []int64{2}},
+		},
+		"the doubtful time begins when it was found": {
+			rule: one, copies: []retention.Copy{
+				{ID: 1, TakenAt: ago(30 * days), Daily: true, Full: true, BadSince: ago(7*days - 1)},
+				{ID: 2, TakenAt: ago(30 * days), Daily: true, Full: true, BadSince: ago(7 * days)},
+				good(3, ago(0)),
+			}, want: retention.Plan{Expired: []int64{2}},
 		},
 		"a copy of the database alone is no last resort": {
 			rule: retention.Rule{}, copies: []retention.Copy{good(1, ago(9*days)), {ID: 2, TakenAt: ago(25 * time.Hour), Good: true, Lifetime: days}},
@@ -182,7 +197,7 @@ func liveThrough(t *testing.T, seed uint64, zoneName string) {
 		}
 		switch r.IntN(10) {
 		case 0: // it failed
-			s.add(retention.Copy{TakenAt: now, Daily: true, Full: true})
+			s.add(retention.Copy{TakenAt: now, Daily: true})
 		case 1: // none
 		case 2: // one more on this day
 			s.add(good(0, now))
