@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"controlplane/internal/alerts"
+	"controlplane/internal/errs"
 )
 
 // reconcileWindow is how far back a run goes: beyond it neither refunds nor disputes are usual, and their events come all the same.
@@ -248,7 +249,11 @@ func (s *Service) healOrReport(ctx context.Context, run *ReconcileRun, reference
 		return err
 	}
 	if err := s.apply(ctx, f); err != nil {
-		return err
+		if ctx.Err() != nil || errs.KindOf(err) == errs.Unavailable {
+			return err
+		}
+		// One that can't be applied is a difference like others, and doesn't keep the rest from being compared.
+		s.deps.Log.ErrorContext(ctx, "a payment's state can't be applied", "reference", reference, "error", err)
 	}
 	after, err := countPayment(ctx, s.deps.Pool, reference)
 	if err != nil {

@@ -1,6 +1,7 @@
 package billing_test
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/metrics"
@@ -173,6 +174,23 @@ func TestReconcile_GatewayDown(t *testing.T) {
 	runs, _, err := b.Runs(t.Context(), root, 0, 10)
 	require.NoError(t, err)
 	require.Contains(t, runs[0].Error, "compare the gateway's transactions")
+}
+
+func TestReconcile_OneThatCannotBeAppliedDoesNotHideOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.dropWebhooks()
+	p := b.account("ada")
+	for _, name := range []string{"acme", "globex"} {
+		require.NoError(t, b.sim.Pay(b.checkout(p, b.client(p, name, "basic")).Reference, ""))
+	}
+	b.provisioner = func() error { return errors.New("a fault of ours") }
+	b.advance(time.Hour)
+	require.Equal(t, int64(2), b.reconcile().Differences)
+	require.Equal(t, []string{"unpaid_here", "unpaid_here"}, b.kinds())
+	b.provisioner = nil
+	b.advance(24 * time.Hour)
+	require.Zero(t, b.reconcile().Differences, "the next run heals both")
 }
 
 func TestReconcile_OnlyAdmins(t *testing.T) {
