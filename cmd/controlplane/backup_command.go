@@ -80,7 +80,7 @@ func newBackupListCommand(open func() (vault, error)) *cobra.Command {
 			return writeStored(cmd.OutOrStdout(), list)
 		},
 	}
-	cmd.Flags().StringVar(&client, "client", "", "only of this client; "+backup.PlatformOwner+" is the platform's own database")
+	cmd.Flags().StringVar(&client, "client", "", "only of this client; "+backup.PlatformOwner+" is the platform's own database, of any installation")
 	return cmd
 }
 

@@ -32,7 +32,7 @@ func TestBackups_Sweeps(t *testing.T) {
 			Key: "a key for backups in tests which is long enough", Parallel: 2, FinalDays: 30, MaxAge: 36,
 		},
 	}}
-	stored, err := p.storeSweeps()
+	stored, err := p.storeSweeps("test")
 	require.NoError(t, err)
 	schedules := cleanup.New(cleanup.Deps{}, cleanup.Options{})
 	require.NotPanics(t, func() { schedules.Add(append(stored, p.backupSweeps()...)...) }, "their times can be understood, and no two have one name")

@@ -19,7 +19,7 @@ import (
 const strayAge = 24 * time.Hour
 
 // storeSweeps are for workers: they take the engine, whose containers have PostgreSQL's programs.
-func (p *platform) storeSweeps() ([]cleanup.Sweep, error) {
+func (p *platform) storeSweeps(installation string) ([]cleanup.Sweep, error) {
 	place, keys, err := openStore(p.cfg.Backup)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,9 @@ func (p *platform) storeSweeps() ([]cleanup.Sweep, error) {
 	if err != nil {
 		return nil, fmt.Errorf("BACKUP_TIMEZONE: %w", err)
 	}
-	own := backup.Platform{Vault: backup.NewVault(place, keys, p.cfg.Backup.KeyPrefix()), Dump: dump, Zone: zone, Now: time.Now}
+	own := backup.Platform{
+		Vault: backup.NewVault(place, keys, p.cfg.Backup.KeyPrefix()), Installation: installation, Dump: dump, Zone: zone, Now: time.Now,
+	}
 	return []cleanup.Sweep{
 		{
 			Name: "platform_backup", Description: "Backs up the platform's own database", Cron: "30 * * * *", Jitter: 5 * time.Minute,

@@ -185,7 +185,7 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	}
 	p.wireSchedules()
 	if worker && p.backups != nil {
-		sweeps, err := p.storeSweeps()
+		sweeps, err := p.storeSweeps(installation)
 		if err != nil {
 			return err
 		}

@@ -18,18 +18,21 @@ func TestPlatform(t *testing.T) {
 	s := openStrongroom(t)
 	now := time.Date(2026, 3, 2, 1, 15, 0, 0, time.UTC) // a Monday
 	var fails bool
-	p := backup.Platform{Vault: s.vault, Zone: time.UTC, Now: func() time.Time { return now }, Dump: func(_ context.Context, w io.Writer) error {
+	p := backup.Platform{Vault: s.vault, Installation: "ours", Zone: time.UTC, Now: func() time.Time { return now }, Dump: func(_ context.Context, w io.Writer) error {
 		if fails {
 			return errors.New("the server is away")
 		}
 		_, err := io.WriteString(w, dumpText)
 		return err
 	}}
+	theirs := p
+	theirs.Installation, theirs.Now = "ours-too", func() time.Time { return now.AddDate(-1, 0, 0) }
+	require.NoError(t, theirs.Take(t.Context()))
 	for range 36 {
 		require.NoError(t, p.Take(t.Context()))
 		now = now.AddDate(0, 0, 1)
 	}
-	list, err := s.vault.List(t.Context(), backup.PlatformOwner)
+	list, err := s.vault.List(t.Context(), "_platform_ours")
 	require.NoError(t, err)
 	var days []int
 	for _, b := range list {
@@ -39,7 +42,11 @@ func TestPlatform(t *testing.T) {
 	require.Equal(t, []int{36, 35, 34, 33, 32, 31, 30, 29, 22, 15, 1}, days)
 	fails = true
 	require.ErrorContains(t, p.Take(t.Context()), "the server is away")
-	after, err := s.vault.List(t.Context(), backup.PlatformOwner)
+	after, err := s.vault.List(t.Context(), "_platform_ours")
 	require.NoError(t, err)
 	require.Equal(t, list, after)
+	all, err := s.vault.List(t.Context(), backup.PlatformOwner)
+	require.NoError(t, err)
+	require.Len(t, all, len(list)+1, "another installation's stays, however old")
+	require.Equal(t, "_platform_ours-too", all[len(list)].Client)
 }

@@ -42,10 +42,14 @@ type Stored struct {
 // ErrNotStored is returned for a name under which nothing complete lies.
 var ErrNotStored = errs.New(errs.NotFound, "backup_not_stored", "There is no complete backup of that name in the store.")
 
-// List returns what is stored of a client, or of all, the newest first.
+// List returns what is stored of a client, or of all, the newest first. PlatformOwner is every installation's platform.
 func (v *Vault) List(ctx context.Context, client string) ([]Stored, error) {
 	prefix := v.prefix
-	if client != "" {
+	switch client {
+	case "":
+	case PlatformOwner:
+		prefix += client
+	default:
 		prefix += client + "/"
 	}
 	var list []Stored
