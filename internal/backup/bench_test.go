@@ -176,7 +176,7 @@ func TestBenchTake(t *testing.T) {
 		beside := access
 		beside.Database = into
 		require.NoError(t, p.database.Restore(t.Context(), beside, bytes.NewReader(dump.Bytes()), int64(dump.Len())))
-		require.NoError(t, p.cluster.UndoRestore(t.Context(), p.tenant.DBName, subject))
+		require.NoError(t, p.cluster.DropRestored(t.Context(), p.tenant.DBName, subject))
 	})
 	restored := best(t, "a restore, files and all, without the safety backup", func() {
 		op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})

@@ -161,13 +161,14 @@ func (o owner) repack(part io.Reader, to io.Writer, dir string) error {
 	return out.Close()
 }
 
-// unload drops what was restored beside the tenant's database. Files stay: they harm nobody.
+// unload drops what was restored beside the tenant's database. Files stay: they harm nobody. It is for what wasn't swapped, and runs even if
+// nothing was loaded: what an earlier restore put aside isn't its business.
 func (w *Worker) unload(ctx context.Context, run *ops.Run) error {
 	r, err := w.ofRestore(ctx, run)
 	if err != nil {
 		return err
 	}
-	return w.cluster.UndoRestore(ctx, r.tenant.DBName, r.tenant.ID.Subject())
+	return w.cluster.DropRestored(ctx, r.tenant.DBName, r.tenant.ID.Subject())
 }
 
 // noted tells now and then how much of a dump was read.

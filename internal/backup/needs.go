@@ -96,12 +96,16 @@ type Volumes interface {
 type Cluster interface {
 	// BeginRestore makes an empty database that the tenant's role may fill, and returns its name.
 	BeginRestore(ctx context.Context, database, subject string) (into string, err error)
-	// SwapRestored puts it in the place of the tenant's, which stays beside it.
-	SwapRestored(ctx context.Context, database, subject string, now time.Time) error
-	// UndoRestore puts back what was there, and drops what was restored.
-	UndoRestore(ctx context.Context, database, subject string) error
-	// SweepRestores drops what was there before restores that are older.
-	SweepRestores(ctx context.Context, before time.Time) (int, error)
+	// DropRestored drops it again. The tenant's own isn't touched.
+	DropRestored(ctx context.Context, database, subject string) error
+	// SwapRestored puts it in the place of the tenant's, which stays beside it, called after the moment and the restore's number.
+	SwapRestored(ctx context.Context, database, subject string, at time.Time, restore int64) error
+	// UndoRestore puts back what was there, if just this restore was swapped, and drops what was restored.
+	UndoRestore(ctx context.Context, database, subject string, at time.Time, restore int64) error
+	// SweepRestores drops what was there before restores that are older, and what was restored and never swapped, of tenants that are idle.
+	SweepRestores(
+		ctx context.Context, before time.Time, idle func(ctx context.Context, subject string) (last time.Time, ok bool, err error),
+	) (int, error)
 }
 
 // Runner starts and stops a tenant's Odoo.

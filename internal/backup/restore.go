@@ -20,13 +20,14 @@ import (
 // RestoreKind is the kind of operation that restores a backup into its own tenant. It is done to the tenant.
 const RestoreKind = "tenant.restore"
 
+// safetyKey is under which a restore keeps the id of the backup of the present state.
+const safetyKey = "safety"
+
 const (
 	loadTimeout  = 6 * time.Hour
 	swapTimeout  = 3 * time.Minute
 	startTimeout = 5 * time.Minute
 	safetyWait   = 2 * time.Second
-	// keptBefore is how long what was there before a restore stays.
-	keptBefore = 24 * time.Hour
 )
 
 // Errors of a restore; all are safe to show.
@@ -177,7 +178,7 @@ func (w *Worker) saveFirst(ctx context.Context, r restore) error {
 		return nil
 	}
 	var id ID
-	if _, err := r.Get("safety", &id); err != nil {
+	if _, err := r.Get(safetyKey, &id); err != nil {
 		return err
 	}
 	if id == 0 {
@@ -188,7 +189,7 @@ func (w *Worker) saveFirst(ctx context.Context, r restore) error {
 		if err != nil {
 			return err
 		}
-		if err := r.Set("safety", b.ID); err != nil {
+		if err := r.Set(safetyKey, b.ID); err != nil {
 			return err
 		}
 		return errWaiting
@@ -217,6 +218,9 @@ func (w *Worker) pause(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 	}
 	if !restorable(t) {
 		return ops.Unwind(ErrNotNow.WithCause(fmt.Errorf("tenant %s is %s", t.ID, t.State)))
+	}
+	if err := r.Set("swap_at", w.now()); err != nil { // before the swap, so that undoing it can tell it from an earlier one
+		return err
 	}
 	if err := r.Set("was", t.State); err != nil || t.State != tenants.Active {
 		return err
@@ -248,32 +252,6 @@ func wasActive(r *ops.Run) (bool, error) {
 	return was == tenants.Active, err
 }
 
-func (w *Worker) swap(ctx context.Context, r restore) error {
-	if err := w.runner.Halt(ctx, r.tenant); err != nil {
-		return err
-	}
-	return w.cluster.SwapRestored(ctx, r.tenant.DBName, r.tenant.ID.Subject(), w.now())
-}
-
-// swapBack also starts what ran before: what there was is more than nothing, whatever else fails.
-func (w *Worker) swapBack(ctx context.Context, run *ops.Run) error {
-	r, err := w.ofRestore(ctx, run)
-	if err != nil {
-		return err
-	}
-	if err := w.runner.Halt(ctx, r.tenant); err != nil {
-		return err
-	}
-	if err := w.cluster.UndoRestore(ctx, r.tenant.DBName, r.tenant.ID.Subject()); err != nil {
-		return err
-	}
-	active, err := wasActive(run)
-	if err != nil || !active || r.tenant.State == tenants.Deleting {
-		return err
-	}
-	return w.runner.Run(ctx, r.tenant)
-}
-
 func (w *Worker) startRestored(ctx context.Context, r restore) error {
 	active, err := wasActive(r.Run)
 	if err != nil || !active {
@@ -301,13 +279,4 @@ func (w *Worker) restored(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 		}
 	}
 	return w.goOn(ctx, tx, r, "a backup was restored")
-}
-
-// sweepRestores drops what was there before restores that nobody took back.
-func (w *Worker) sweepRestores(ctx context.Context) error {
-	dropped, err := w.cluster.SweepRestores(ctx, w.now().Add(-keptBefore))
-	if dropped > 0 {
-		w.log.InfoContext(ctx, "dropped what was there before restores", "databases", dropped)
-	}
-	return err
 }

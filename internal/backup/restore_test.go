@@ -4,15 +4,19 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/backup"
+	"controlplane/internal/backup/archive"
 	"controlplane/internal/backup/backuptest"
 	"controlplane/internal/ops"
 	"controlplane/internal/ops/opstest"
@@ -172,6 +176,84 @@ func TestRestore_RollsBack(t *testing.T) {
 	require.Equal(t, 10, p.odoo.Partners(t))
 	require.Equal(t, starts, p.runner.starts.Load(), "nobody was interrupted")
 	p.idle()
+}
+
+// One that fails before it has loaded anything mustn't take back an earlier one that went well.
+func TestRestore_ThatFailsAtOnceLeavesAnEarlierOneAlone(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	good := p.took(engine, backup.Daily, ops.Done)
+	p.lose()
+	before := p.stored()
+	bad := p.took(engine, backup.Manual, ops.Done)
+	op, err := p.backups.Restore(t.Context(), good.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	require.Equal(t, 1000, p.odoo.Partners(t))
+	for _, path := range p.stored() {
+		if !slices.Contains(before, path) {
+			require.NoError(t, os.WriteFile(path, []byte("no manifest, no dump and no files"), 0o600))
+		}
+	}
+	starts := p.runner.starts.Load()
+	op, err = p.backups.Restore(t.Context(), bad.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	ended := opstest.Wait(t, engine, op.ID, ops.Abandoned)
+	require.Equal(t, archive.ErrDamaged.Message, ended.Error)
+	require.Equal(t, 1000, p.odoo.Partners(t), "what the good one restored")
+	require.Equal(t, starts, p.runner.starts.Load())
+	require.Equal(t, tenants.Active, p.state())
+}
+
+// stopping is a runner that says when a restore is about to swap.
+type stopping struct {
+	*runner
+	now func()
+}
+
+func (s stopping) Halt(ctx context.Context, t tenants.Tenant) error {
+	s.now()
+	return s.runner.Halt(ctx, t)
+}
+
+func TestRestore_HoldsOnToItsBackupsAndDatabases(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	opstest.Stop(t, engine)
+	refused, swept := make(chan error, 2), make(chan error, 1)
+	var worker *backup.Worker
+	p.run = stopping{p.runner, func() {
+		page, err := p.backups.List(t.Context(), backup.Filter{TenantID: p.tenant.ID})
+		if err != nil || len(page.Backups) != 2 {
+			refused <- fmt.Errorf("%d backups: %w", len(page.Backups), err)
+			return
+		}
+		for _, b := range page.Backups {
+			_, err := p.backups.Delete(t.Context(), b.ID)
+			refused <- err
+		}
+		_, err = worker.SweepRestores(t.Context(), time.Now().Add(time.Hour))
+		swept <- err
+	}}
+	worker = p.worker()
+	engine = opstest.Start(t, p.pool, worker.TakeWorkflow(), worker.DeleteWorkflow(), worker.RestoreWorkflow())
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	for range 2 {
+		require.ErrorIs(t, <-refused, backup.ErrInUse)
+	}
+	require.NoError(t, <-swept)
+	require.Equal(t, 1000, p.odoo.Partners(t), "nothing was swept away")
+	dropped, err := worker.SweepRestores(t.Context(), time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, 1, dropped, "now what was there before is")
+	op, err = p.backups.Delete(t.Context(), b.ID)
+	require.NoError(t, err, "it was given back")
+	opstest.Wait(t, engine, op.ID, ops.Done)
 }
 
 func TestRestore_OfWhatIsSuspendedStartsNothing(t *testing.T) {

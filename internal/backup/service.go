@@ -160,6 +160,13 @@ func (s *Service) Delete(ctx context.Context, id ID, with ...also) (ops.Operatio
 		case b.State == Queued || b.State == Running:
 			return ErrInUse
 		}
+		needed, err := beingRestored(ctx, tx, b)
+		if err != nil {
+			return err
+		}
+		if needed {
+			return ErrInUse
+		}
 		return setState(ctx, tx, b.ID, Deleting)
 	})
 }
