@@ -39,6 +39,9 @@ type FinalBackup interface {
 // ErrBackupGoingOn is no failure: the backup isn't there yet.
 var ErrBackupGoingOn = errors.New("the final backup is still being taken")
 
+// ErrNoBackupStore is what a deletion waits with when its tenant was backed up before, and there is no place for backups any more.
+var ErrNoBackupStore = errs.New(errs.Unavailable, "no_backup_store", "The final backup couldn't be taken: no backup store is configured.")
+
 // ErrNotCondemned holds a deletion of a tenant that isn't being deleted.
 var ErrNotCondemned = errs.New(errs.Conflict, "not_deleting", "This client isn't being deleted.")
 
@@ -117,11 +120,8 @@ func (s *Service) backUp(ctx context.Context, r *ops.Run, t tenants.Tenant) erro
 	case in.SkipFinalBackup || t.FinalBackupSkipped != "":
 		r.Note(ctx, "No final backup is made: an administrator decided so")
 		return s.resolveBackupAlert(ctx, r)
-	case s.finalBackup == nil:
-		r.Note(ctx, "No final backup is made: none is configured")
-		return nil
 	}
-	err := s.finalBackup.Ensure(ctx, t)
+	err := s.ensureBackup(ctx, r, t)
 	switch {
 	case err == nil:
 		return s.resolveBackupAlert(ctx, r)
@@ -137,6 +137,24 @@ func (s *Service) backUp(ctx context.Context, r *ops.Run, t tenants.Tenant) erro
 	}
 	_, alertErr := s.alertOfBackup(ctx, r, err)
 	return ops.Outage(errors.Join(fmt.Errorf("make the final backup: %w", err), alertErr))
+}
+
+// ensureBackup goes without where there never was a place for backups. Where there was one, its settings are more likely to be lost than meant
+// to be: the deletion waits.
+func (s *Service) ensureBackup(ctx context.Context, r *ops.Run, t tenants.Tenant) error {
+	if s.finalBackup != nil {
+		return s.finalBackup.Ensure(ctx, t)
+	}
+	var had bool
+	err := s.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM backups WHERE tenant_id = $1 AND state <> 'deleted')", t.ID).Scan(&had)
+	if err != nil {
+		return fmt.Errorf("look for backups: %w", err)
+	}
+	if had {
+		return ErrNoBackupStore
+	}
+	r.Note(ctx, "No final backup is made: none is configured")
+	return nil
 }
 
 // alertOfBackup tells the operators about a deletion that has waited for long, and reports whether it has.

@@ -76,3 +76,16 @@ func (s *scene) waits(t *testing.T, board *alerts.Board) {
 	}, opstest.Limit, 5*time.Millisecond)
 	require.Len(t, s.world.volumes, 3)
 }
+
+// The settings of the store were lost, or somebody meant it: then they say so.
+func TestDelete_WaitsWhereBackupsWereAndNoneAreConfigured(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.live(t, isDeleting, true)
+	s.exec(t, `INSERT INTO backups (tenant_id, tenant_name, kind, state, key_prefix, requested_by, created_at, finished_at)
+		SELECT id, name, 'daily', 'failed', 'acme/1/', 'system', now(), now() FROM tenants`)
+	s.waits(t, alerts.New(s.pool))
+	s.exec(t, "UPDATE tenants SET final_backup_skipped = 'they agreed'")
+	require.Eventually(t, func() bool { s.refresh(t); return s.tenant.State == tenants.Deleted }, opstest.Limit, 5*time.Millisecond)
+	s.requireGone(t)
+}

@@ -35,7 +35,7 @@ type Deps struct {
 	Database Database
 	Log      *slog.Logger
 
-	FinalBackup FinalBackup // nil: tenants are deleted without one
+	FinalBackup FinalBackup // nil: tenants that never had a backup are deleted without one, others wait
 }
 
 // Options tell where things are. Installation, Image, Supernet, DatabaseHost and TenantURL are required.
