@@ -278,5 +278,9 @@ func (w *Worker) restored(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 			return err
 		}
 	}
+	// The restored database has the address that the tenant had then, which may be somebody else's by now.
+	if err := w.tenants.ForgetLinksTx(ctx, tx, in.TenantID); err != nil {
+		return err
+	}
 	return w.goOn(ctx, tx, r, "a backup was restored")
 }

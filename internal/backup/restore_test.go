@@ -105,6 +105,9 @@ func TestRestore_GivesBackWhatWasSaved(t *testing.T) {
 	b, err = p.backups.Get(t.Context(), b.ID)
 	require.NoError(t, err)
 	require.NotNil(t, b.ProvenAt)
+	restored, err := p.tenants.ByID(t.Context(), p.tenant.ID)
+	require.NoError(t, err)
+	require.NotEqual(t, restored.PrimaryDomain, restored.LinkDomain, "its links are set anew")
 	p.idle()
 
 	// The safety backup holds what there was before, and leads back to it.

@@ -23,7 +23,7 @@ func (s *Service) SetPrimaryDomainTx(ctx context.Context, tx pgx.Tx, id ID, doma
 }
 
 // LinksTx has the links of the tenant, which is locked, changed to its primary domain if they bear another. It returns nil when nothing is
-// to be done, or not now: something else goes on, or there is no whole database; StaleLinks knows of it then.
+// to be done, or not now: something else goes on, or there is no whole database; FollowLinks finds it then.
 func (s *Service) LinksTx(ctx context.Context, tx pgx.Tx, t Tenant) (*ops.Operation, error) {
 	if t.LinkDomain == t.PrimaryDomain || t.State != Active && t.State != Suspended && t.State != Sleeping {
 		return nil, nil //nolint:nilnil // none is an answer
@@ -42,6 +42,13 @@ func (s *Service) LinksTx(ctx context.Context, tx pgx.Tx, t Tenant) (*ops.Operat
 func (s *Service) MarkLinkedTx(ctx context.Context, tx pgx.Tx, id ID, domain string) (Tenant, error) {
 	return one(ctx, tx, "note the domain of the links", `UPDATE tenants SET link_domain = nullif($2, domain), link_tried_at = NULL
 		WHERE id = $1 RETURNING `+columns, id, domain)
+}
+
+// ForgetLinksTx says that nobody knows which domain the tenant's links bear, as after a restore of its database: they are set anew.
+func (s *Service) ForgetLinksTx(ctx context.Context, tx pgx.Tx, id ID) error {
+	const unknown = "?" // no domain, and not what stands for the platform address
+	_, err := tx.Exec(ctx, "UPDATE tenants SET link_domain = $2, link_tried_at = NULL WHERE id = $1", id, unknown)
+	return wrap(err, "forget the domain of the links")
 }
 
 // NoteLinksFailed leaves the tenant's links alone for an hour.

@@ -129,3 +129,30 @@ func TestPrimaryDomain_IsOneOfItsOwn(t *testing.T) {
 		return err
 	}))
 }
+
+func TestForgetLinks_SetsThemAnew(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	acme := b.create(b.account("ada"), "acme")
+	b.activate(acme.ID)
+	end := func() {
+		_, err := b.pool.Exec(t.Context(), "UPDATE operations SET state = 'done', finished_at = now()")
+		require.NoError(t, err)
+	}
+	end()
+	n, err := b.FollowLinks(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.NoError(t, b.tx(func(ctx context.Context, tx pgx.Tx) error { return b.ForgetLinksTx(ctx, tx, acme.ID) }))
+	n, err = b.FollowLinks(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, n, "also those that should bear the platform address")
+	require.NoError(t, b.tx(func(ctx context.Context, tx pgx.Tx) error {
+		_, err := b.MarkLinkedTx(ctx, tx, acme.ID, acme.Domain)
+		return err
+	}))
+	end()
+	n, err = b.FollowLinks(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
+}
