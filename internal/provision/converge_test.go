@@ -103,7 +103,7 @@ func (s *scene) settles(t *testing.T, engine *ops.Engine, story []string) {
 	}
 	require.Equal(t, s.tenant.State == tenants.Active, s.container().running, tell)
 	conf := s.world.volumes["odoo_acme_config"]["/etc/odoo/odoo.conf"]
-	if conf != "" {
+	if conf != "" && s.tenant.State == tenants.Active { // a start that was cut short for a stop may have written the one and not the other
 		require.Equal(t, strings.Contains(conf, "workers = 0\n"), s.tenant.EventPort == 8069, "the route fits odoo.conf\n%s", tell)
 	}
 }

@@ -175,7 +175,7 @@ func TestProvisioning_AnOdooThatNeverAnswersIsHeld(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	workflow := s.build(t)
-	workflow.MaxAttempts = 1
+	workflow.MaxAttempts = 3 // a worker that is slow to begin may cost one
 	s.ProbeThrough(roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }), 50*time.Millisecond)
 	engine := s.start(t, workflow)
 	var op ops.Operation
@@ -184,7 +184,7 @@ func TestProvisioning_AnOdooThatNeverAnswersIsHeld(t *testing.T) {
 		return err
 	}))
 	op = opstest.Wait(t, engine, op.ID, ops.Held)
-	require.Equal(t, provision.ErrNotReady.Message, op.Error)
+	require.Equal(t, provision.ErrNotReady.Message, op.Error, op.ErrorDetail)
 	require.Contains(t, op.ErrorDetail, "connection refused")
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,7 +137,7 @@ func lookUp(file, name string) []string {
 }
 
 const (
-	readerTries = 6
+	readerTries = 15
 	readerPause = 200 * time.Millisecond
 )
 
@@ -151,7 +152,7 @@ func (r *Runtime) readAccounts(ctx context.Context, id string) (passwd, groups s
 		select {
 		case <-ctx.Done():
 			return "", "", errors.Join(ctx.Err(), err)
-		case <-time.After(readerPause):
+		case <-time.After(readerPause/2 + rand.N(readerPause)): //nolint:gosec // not in step with others, and no secret
 		}
 	}
 	return passwd, groups, err
