@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +26,7 @@ import (
 	"controlplane/internal/domains"
 	"controlplane/internal/feed"
 	"controlplane/internal/invoicing"
+	"controlplane/internal/metrics"
 	"controlplane/internal/postgres"
 	"controlplane/internal/provision"
 	"controlplane/internal/provision/docker"
@@ -99,6 +101,8 @@ type platform struct {
 	engine    *docker.Runtime
 	cluster   *pgcluster.Cluster
 
+	metrics *prometheus.Registry // whoever has numbers registers them while the platform is wired
+
 	backupDesk  *backup.Desk // nil, as backups is
 	backupPlans *backup.Planner
 }
@@ -112,6 +116,9 @@ func serve(ctx context.Context, cfg config.Config, roles []string, log *slog.Log
 	}
 	defer p.pool.Close()
 	g, gctx := errgroup.WithContext(ctx)
+	if cfg.Metrics != "" {
+		g.Go(func() error { metrics.Server{Listen: cfg.Metrics, Registry: p.metrics, Log: log}.Run(gctx); return nil })
+	}
 	if slices.Contains(roles, roleWorker) {
 		g.Go(func() error { return p.work(gctx) })
 		if cfg.Worker.Listen != "" {
@@ -138,7 +145,7 @@ func openPlatform(ctx context.Context, cfg config.Config, roles []string, log *s
 	if err != nil {
 		return nil, err
 	}
-	p := &platform{domain: d, cfg: cfg, log: log}
+	p := &platform{domain: d, cfg: cfg, log: log, metrics: metrics.NewRegistry()}
 	if err := p.wire(ctx, slices.Contains(roles, roleWorker)); err != nil {
 		d.pool.Close()
 		return nil, err

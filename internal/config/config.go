@@ -18,6 +18,7 @@ type Config struct {
 	AppName     string   `env:"APP_NAME" envDefault:"Odoo Cloud Platform" validate:"max=100"`
 	Debug       bool     `env:"DEBUG" envDefault:"false"`
 	BaseDomain  string   `env:"BASE_DOMAIN" envDefault:"localhost" validate:"required,hostname_rfc1123"`
+	Metrics     string   `env:"METRICS_LISTEN" validate:"omitempty,hostname_port|startswith=:"` // of serve; default: nowhere
 	CORSOrigins []string `env:"CORS_ORIGINS" envDefault:"http://localhost:5173,http://localhost:3000" validate:"dive,cors_origin"`
 	FrontendURL string   `env:"FRONTEND_URL" validate:"omitempty,http_url"`
 

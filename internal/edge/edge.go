@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"controlplane/internal/cors"
+	"controlplane/internal/metrics"
 	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
@@ -113,7 +114,7 @@ func New(opts Options) (*Edge, error) {
 	}
 	e := &Edge{
 		id: secrets.RandomHex(8), opts: opts, table: newTable(), pages: pages, progress: newProgressBook(opts.Step),
-		tenantLimit: newLimiter(), apiLimit: newLimiter(), access: newAccess(opts.AccessLog, opts.Log), registry: prometheus.NewRegistry(),
+		tenantLimit: newLimiter(), apiLimit: newLimiter(), access: newAccess(opts.AccessLog, opts.Log), registry: metrics.NewRegistry(),
 		origins: origins, log: opts.Log,
 	}
 	if opts.TLS != nil {

@@ -3,23 +3,18 @@ package edge
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"net"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"controlplane/internal/metrics"
 	"controlplane/internal/tenants"
 )
 
 const (
-	metricsTimeout = 30 * time.Second
-	metricsRetry   = 200 * time.Millisecond
-	apiLabel       = "(api)"
-	nobodyLabel    = "(none)"
+	apiLabel    = "(api)"
+	nobodyLabel = "(none)"
 )
 
 var (
@@ -107,43 +102,9 @@ func oneIf(yes bool) float64 {
 // serveMetrics tells metrics at /metrics and, at /health, whether this edge can serve, on an address for operators alone. The answer of
 // /health is 503 until there is a table and connections are taken; the rest of it says what works less well. It ends with ctx.
 func (e *Edge) serveMetrics(ctx context.Context) {
-	if e.opts.MetricsListen == "" {
-		return
+	if e.opts.MetricsListen != "" {
+		metrics.Server{Listen: e.opts.MetricsListen, Registry: e.registry, Health: e.serveHealth, Log: e.log}.Run(ctx)
 	}
-	l := e.listenMetrics(ctx)
-	if l == nil {
-		return
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
-	mux.HandleFunc("GET /health", e.serveHealth)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: metricsTimeout}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		e.log.WarnContext(ctx, "edge tells its metrics no longer", "error", err)
-	}
-}
-
-// listenMetrics waits for the address: the edge that this one takes over from has it until its end, and an edge that can't be watched
-// serves all the same. It returns nil when ctx ends first.
-func (e *Edge) listenMetrics(ctx context.Context) net.Listener {
-	var lc net.ListenConfig
-	for told := false; ctx.Err() == nil; {
-		l, err := lc.Listen(ctx, "tcp", e.opts.MetricsListen)
-		if err == nil {
-			return l
-		}
-		if !told && ctx.Err() == nil {
-			e.log.WarnContext(ctx, "edge can't tell its metrics yet", "listen", e.opts.MetricsListen, "error", err)
-			told = true
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(metricsRetry):
-		}
-	}
-	return nil
 }
 
 func (e *Edge) serveHealth(w http.ResponseWriter, _ *http.Request) {
