@@ -142,7 +142,7 @@ func (d *certDesk) pick(ctx context.Context, names []string) ([]string, error) {
 	var picked []string
 	for _, name := range names {
 		host := strings.ToLower(strings.TrimSuffix(name, "."))
-		if label, under := strings.CutSuffix(host, "."+d.base); host == d.base || under && !strings.Contains(label, ".") {
+		if acme.Covers(d.base, host) {
 			host = acme.Platform(d.base)
 		}
 		if !slices.Contains(hosts, host) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/google/renameio/v2"
 	"github.com/joho/godotenv"
 
 	"controlplane/internal/secrets"
@@ -105,11 +106,7 @@ func (s *devState) writeSettings() error {
 
 // writeFile replaces a file in one move, so that a crash leaves the old or the new one.
 func (s *devState) writeFile(name, content string, mode fs.FileMode) error {
-	tmp := s.path(name + ".tmp")
-	if err := os.WriteFile(tmp, []byte(content), mode); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := os.Rename(tmp, s.path(name)); err != nil {
+	if err := renameio.WriteFile(s.path(name), []byte(content), mode, renameio.WithTempDir(s.dir)); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil

@@ -130,6 +130,12 @@ func (c *Client) issuer(directory string, dns *certmagic.DNS01Solver) *certmagic
 // Platform returns the name under which the certificate for all of the platform's addresses is kept.
 func Platform(baseDomain string) string { return "*." + baseDomain }
 
+// Covers reports whether the certificate for all of the platform's addresses is good for host: a wildcard stands for one label.
+func Covers(baseDomain, host string) bool {
+	label, below := strings.CutSuffix(host, "."+baseDomain)
+	return host == baseDomain || below && label != "" && !strings.Contains(label, ".")
+}
+
 // names returns what a host's certificate is to be good for: the platform's covers the base domain as well.
 func (c *Client) names(host string) []string {
 	if host == Platform(c.opts.BaseDomain) {

@@ -203,6 +203,16 @@ func TestLetsEncryptHasAnotherCAForRehearsals(t *testing.T) {
 	require.Len(t, client.ChallengeKeys(), 2, "an edge answers for both")
 }
 
+func TestTheWildcardStandsForOneLabel(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]bool{
+		"example.test": true, "a.example.test": true, "api.example.test": true, "a.b.example.test": false, ".example.test": false,
+		"badexample.test": false, "example.test.evil.test": false, "": false,
+	} {
+		require.Equal(t, want, acme.Covers("example.test", host), host)
+	}
+}
+
 // One whose orders hang must not keep a new domain waiting.
 func TestWhatFailsDoesNotHoldUpWhatIsNew(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/renameio/v2"
+
 	"controlplane/internal/secrets"
 )
 
@@ -60,22 +62,9 @@ func (f *Folder) Put(c Certificate) error {
 	return nil
 }
 
+// replaceFile leaves the old file or the new one, whenever it is cut short.
 func replaceFile(name string, text []byte) error {
-	temporary, err := os.CreateTemp(filepath.Dir(name), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(temporary.Name()) }() // gone already when all went well
-	if _, err := temporary.Write(text); err != nil {
-		return errors.Join(err, temporary.Close())
-	}
-	if err := temporary.Sync(); err != nil {
-		return errors.Join(err, temporary.Close())
-	}
-	if err := temporary.Close(); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), name)
+	return renameio.WriteFile(name, text, 0o600, renameio.WithTempDir(filepath.Dir(name)))
 }
 
 // Get returns a host's certificate. Errors: ErrNotFound.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"controlplane/internal/tenants"
 )
 
@@ -97,19 +99,5 @@ func writeState(name string, state stateFile) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(temporary.Name()) }() // gone already when all went well
-	if _, err := temporary.Write(text); err != nil {
-		return errors.Join(err, temporary.Close())
-	}
-	if err := temporary.Sync(); err != nil {
-		return errors.Join(err, temporary.Close())
-	}
-	if err := temporary.Close(); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), name)
+	return renameio.WriteFile(name, text, 0o600, renameio.WithTempDir(filepath.Dir(name)))
 }

@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -98,13 +97,7 @@ func (e *Edge) CertificateWanted(_ context.Context, host string) error {
 }
 
 func (e *Edge) ours(host string) bool {
-	return underBase(host, e.opts.BaseDomain) || e.table.ownDomain(host)
-}
-
-// underBase reports whether the platform's certificate is good for host: a wildcard stands for one label.
-func underBase(host, base string) bool {
-	label, ok := strings.CutSuffix(host, "."+base)
-	return host == base || ok && label != "" && !strings.Contains(label, ".")
+	return acme.Covers(e.opts.BaseDomain, host) || e.table.ownDomain(host)
 }
 
 // wanted is what the keeper has to get. What is known is complete while changes come in.

@@ -14,16 +14,6 @@ import (
 	"controlplane/internal/acme/acmetest"
 )
 
-func TestUnderBase(t *testing.T) {
-	t.Parallel()
-	for host, want := range map[string]bool{
-		"example.test": true, "a.example.test": true, "api.example.test": true, "a.b.example.test": false, ".example.test": false,
-		"badexample.test": false, "example.test.evil.test": false, "": false,
-	} {
-		require.Equal(t, want, underBase(host, "example.test"), host)
-	}
-}
-
 func TestShelf_IsBoundedAndForgets(t *testing.T) {
 	t.Parallel()
 	s, now := newShelf(), time.Now()

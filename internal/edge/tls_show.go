@@ -29,7 +29,7 @@ const (
 // show returns the certificate for a server name: from memory, the copy on disk or the database, in this order. nil without an error means
 // that there is none; nothing is asked of a CA while a browser waits.
 func (t *tlsSide) show(ctx context.Context, name string) (*tls.Certificate, error) {
-	if underBase(name, t.base) {
+	if acme.Covers(t.base, name) {
 		if t.files != nil {
 			return t.files.current.Load(), nil
 		}
