@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -58,8 +57,10 @@ are served when everything else is down, also after a restart of the edge.`,
 				TrustedProxies: cfg.API.TrustedProxies, APIUpstream: cfg.Edge.API, CORSOrigins: cfg.CORSOrigins, ProductName: cfg.AppName, Log: log,
 				Brand:     edge.Brand{Color: cfg.Edge.BrandColor, LogoFile: cfg.Edge.BrandLogo, SupportURL: cfg.Edge.SupportURL},
 				AccessLog: cfg.Edge.AccessLogFile(), MetricsListen: cfg.Edge.Metrics, TLS: tls,
-				Step:     func(ctx context.Context, id tenants.ID) (string, error) { return ops.StepOf(ctx, pool, id.Subject()) },
-				OnHealth: func(ctx context.Context, h edge.TenantHealth) error { return tellHealth(ctx, pool, h) },
+				Step: func(ctx context.Context, id tenants.ID) (string, error) { return ops.StepOf(ctx, pool, id.Subject()) },
+				OnHealth: func(ctx context.Context, reporter string, failing []edge.TenantHealth) error {
+					return tellFailing(ctx, pool, reporter, failing)
+				},
 			})
 			if err != nil {
 				return err
@@ -71,15 +72,14 @@ are served when everything else is down, also after a restart of the edge.`,
 
 const alertFailing = "tenant.failing"
 
-// tellHealth lets operators know of a tenant whose users get errors, and that it is over.
-func tellHealth(ctx context.Context, pool *pgxpool.Pool, h edge.TenantHealth) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if h.Healthy {
-		return alerts.Resolve(ctx, pool, alertFailing, h.TenantID.Subject())
+// tellFailing lets operators know of tenants whose users get errors from an edge.
+func tellFailing(ctx context.Context, pool *pgxpool.Pool, reporter string, failing []edge.TenantHealth) error {
+	seen := make([]alerts.Alert, len(failing))
+	for i, h := range failing {
+		seen[i] = alerts.Alert{
+			Subject: h.TenantID.Subject(),
+			Message: fmt.Sprintf("%d of the last %d answers of client %q were errors (5xx) of its Odoo", h.Errors, h.Answers, h.Name),
+		}
 	}
-	return alerts.Raise(ctx, pool, alerts.Alert{
-		Kind: alertFailing, Subject: h.TenantID.Subject(),
-		Message: fmt.Sprintf("%d of the last %d answers of client %q were errors (5xx) of its Odoo", h.Errors, h.Answers, h.Name),
-	})
+	return alerts.Report(ctx, pool, "edge/"+reporter, alertFailing, seen)
 }

@@ -63,6 +63,7 @@ type relay struct {
 	mu     sync.Mutex
 	l      net.Listener
 	conns  []net.Conn
+	flow   sync.RWMutex // held for writing while packets get lost
 }
 
 // viaRelay makes the edge reach the database through a relay.
@@ -102,10 +103,32 @@ func (r *relay) restore() {
 			r.mu.Lock()
 			r.conns = append(r.conns, in, out)
 			r.mu.Unlock()
-			go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
-			go func() { _, _ = io.Copy(in, out); _ = in.Close() }()
+			go r.pass(out, in)
+			go r.pass(in, out)
 		}
 	}()
+}
+
+func (r *relay) pass(to, from net.Conn) {
+	defer func() { _ = to.Close() }()
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		r.flow.RLock()
+		_, writeErr := to.Write(buffer[:n])
+		r.flow.RUnlock()
+		if err != nil || writeErr != nil {
+			return
+		}
+	}
+}
+
+// swallow has everything get lost on its way, with no word to either side, until the function that it returns is called.
+func (r *relay) swallow() (end func()) {
+	r.flow.Lock()
+	end = sync.OnceFunc(r.flow.Unlock)
+	r.t.Cleanup(end)
+	return end
 }
 
 func (r *relay) cut() {

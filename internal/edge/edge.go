@@ -52,9 +52,9 @@ type Options struct {
 
 	// Step returns what is being done for a tenant that can't be reached yet, "" for nothing; nil: the page tells no progress.
 	Step func(context.Context, tenants.ID) (string, error)
-	// OnHealth is told when a tenant's users begin to get errors, and when they are served again; it is told again after an error of its
-	// own. nil: nobody is.
-	OnHealth func(context.Context, TenantHealth) error
+	// OnHealth is told, under a name that an edge keeps, whose users get errors from it, all of them and perhaps nobody: when that has changed
+	// and every minute. It is told again after an error of its own. nil: nobody is.
+	OnHealth func(ctx context.Context, edge string, failing []TenantHealth) error
 }
 
 // Status is how the edge is doing.
@@ -63,12 +63,14 @@ type Status struct {
 	Listening bool      // connections are taken
 	Connected bool      // notifications are coming in
 	SyncedAt  time.Time // last full read from PostgreSQL; zero: never
+	AsOf      time.Time // PostgreSQL's time of the reading that the table stems from, this edge's or that of the one before it
 	Routes    int
 }
 
 // Edge is one edge. Several processes may run one each, side by side.
 type Edge struct {
-	id          string
+	id          string // of this process, for Caddy's modules
+	copyID      string // of the table, which outlives the process on disk
 	opts        Options
 	table       *table
 	pages       *pages
@@ -113,7 +115,7 @@ func New(opts Options) (*Edge, error) {
 		return nil, err
 	}
 	e := &Edge{
-		id: secrets.RandomHex(8), opts: opts, table: newTable(), pages: pages, progress: newProgressBook(opts.Step),
+		id: secrets.RandomHex(8), copyID: secrets.RandomHex(8), opts: opts, table: newTable(), pages: pages, progress: newProgressBook(opts.Step),
 		tenantLimit: newLimiter(), apiLimit: newLimiter(), access: newAccess(opts.AccessLog, opts.Log), registry: metrics.NewRegistry(),
 		origins: origins, log: opts.Log,
 	}

@@ -2,6 +2,8 @@ package edge
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -10,14 +12,15 @@ import (
 
 const (
 	healthSamples = 6
-	healthFewest  = 5 // answers of which anything can be said
+	healthFewest  = 5           // answers of which anything can be said
+	healthAgain   = time.Minute // after which it is told again who is failing, though it be the same
+	healthTimeout = 5 * time.Second
 )
 
-// TenantHealth is how a tenant looks to its users: a container may be up and every page an error.
+// TenantHealth is how a tenant looks to its users when they get errors: a container may be up and every page broken.
 type TenantHealth struct {
 	TenantID tenants.ID
 	Name     string
-	Healthy  bool
 	Answers  uint64 // in the last minute, or six HealthIntervals
 	Errors   uint64 // of these 5xx
 }
@@ -25,7 +28,6 @@ type TenantHealth struct {
 // health follows one tenant. Only bad is for others than the sampler.
 type health struct {
 	bad     atomic.Bool
-	told    string // what OnHealth was told: "good", "bad", "" nothing yet
 	samples [healthSamples]healthSample
 	next    int
 }
@@ -33,59 +35,96 @@ type health struct {
 type healthSample struct{ passed, broken uint64 }
 
 // watchHealth looks again and again at how everybody has been doing, until ctx ends, and forgets the traffic of tenants that are gone.
+// Telling of it takes what time it takes: only the latest state waits to be told.
 func (e *Edge) watchHealth(ctx context.Context) {
+	states := make(chan []TenantHealth, 1)
+	var teller sync.WaitGroup
+	teller.Go(func() { e.tellHealth(ctx, states) })
+	defer teller.Wait()
 	tick := time.NewTicker(e.opts.HealthInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			e.sampleHealth(ctx)
+		case now := <-tick.C:
+			if e.table.expire(now) {
+				e.log.ErrorContext(ctx, "edge passes nothing on any more: its routes are too old to be true", "limit", tenants.RoutesLast)
+			}
+			select {
+			case <-states:
+			default:
+			}
+			states <- e.sampleHealth()
 		}
 	}
 }
 
-func (e *Edge) sampleHealth(ctx context.Context) {
-	routes := map[tenants.ID]tenants.Route{}
+// tellHealth passes on who is failing when that has changed, and now and then: what isn't repeated is forgotten, so that an edge which
+// is gone doesn't keep an alert. A new edge can't say for a while that nobody is.
+func (e *Edge) tellHealth(ctx context.Context, states <-chan []TenantHealth) {
+	var told []tenants.ID
+	var at time.Time
+	broken := false
+	for looks := 1; ; looks++ {
+		var failing []TenantHealth
+		select {
+		case <-ctx.Done():
+			return
+		case failing = <-states:
+		}
+		ids := make([]tenants.ID, len(failing))
+		for i, h := range failing {
+			ids[i] = h.TenantID
+		}
+		slices.Sort(ids)
+		early := at.IsZero() && looks < healthSamples && len(ids) == 0
+		if e.opts.OnHealth == nil || early || slices.Equal(ids, told) && time.Since(at) < healthAgain {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, healthTimeout)
+		err := e.opts.OnHealth(bounded, e.copyID, failing)
+		cancel()
+		if err != nil && !broken && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "edge can't tell of its tenants' health", "failing", len(failing), "error", err)
+		}
+		if broken = err != nil; !broken {
+			told, at = ids, time.Now()
+		}
+	}
+}
+
+// sampleHealth returns who is failing.
+func (e *Edge) sampleHealth() []TenantHealth {
+	routes := map[tenants.ID]*tenants.Route{}
 	for _, r := range e.table.all() {
 		routes[r.TenantID] = r
 	}
 	e.traffic.keep(func(id tenants.ID) bool { _, ok := routes[id]; return ok })
+	var failing []TenantHealth
 	for id, t := range e.traffic.each {
-		route := routes[id]
-		now := t.sample(route.State == tenants.Active)
-		now.TenantID, now.Name = id, route.Name
-		e.tell(ctx, t, now)
+		route, ok := routes[id]
+		if !ok {
+			continue // it has just come
+		}
+		answers, broken := t.sample(route.State == tenants.Active)
+		if t.health.bad.Load() {
+			failing = append(failing, TenantHealth{TenantID: id, Name: route.Name, Answers: answers, Errors: broken})
+		}
 	}
-}
-
-// tell passes on what has changed. That all is well is told once even if nothing was wrong: an edge before this one may have told
-// otherwise.
-func (e *Edge) tell(ctx context.Context, t *traffic, now TenantHealth) {
-	word := "good"
-	if !now.Healthy {
-		word = "bad"
-	}
-	if e.opts.OnHealth == nil || word == t.health.told || now.Healthy && now.Answers == 0 {
-		return
-	}
-	if err := e.opts.OnHealth(ctx, now); err != nil {
-		e.log.WarnContext(ctx, "edge couldn't tell of a tenant's health", "tenant", now.Name, "healthy", now.Healthy, "error", err)
-		return
-	}
-	t.health.told = word
+	return failing
 }
 
 // sample compares the counts with those of six intervals ago. A tenant that isn't meant to be reached isn't ill, and one that was ill is well
 // again when nine of ten answers are.
-func (t *traffic) sample(active bool) TenantHealth {
+func (t *traffic) sample(active bool) (answers, broken uint64) {
 	h := &t.health
 	count := healthSample{passed: t.passed.Load(), broken: t.broken.Load()}
 	before := h.samples[h.next]
 	h.samples[h.next] = count
 	h.next = (h.next + 1) % healthSamples
-	answers, broken := count.passed-before.passed, min(count.broken-before.broken, count.passed-before.passed)
+	answers = count.passed - before.passed
+	broken = min(count.broken-before.broken, answers)
 	switch {
 	case !active:
 		h.bad.Store(false)
@@ -94,5 +133,5 @@ func (t *traffic) sample(active bool) TenantHealth {
 	case answers > 0 && broken*10 <= answers:
 		h.bad.Store(false)
 	}
-	return TenantHealth{Healthy: !h.bad.Load(), Answers: answers, Errors: broken}
+	return answers, broken
 }

@@ -63,7 +63,7 @@ func TestTable_NamesAreUsedAgain(t *testing.T) {
 	table := newTable()
 	_, _, loaded := table.find("acme")
 	require.False(t, loaded)
-	table.replace([]tenants.Route{{TenantID: 1, Host: "acme"}}, time.Now())
+	table.merge([]tenants.Route{{TenantID: 1, Host: "acme"}}, time.Now())
 	table.set(tenants.Route{TenantID: 2, Host: "acme"})
 	table.drop(1) // the late news of the deletion
 	route, found, loaded := table.find("acme")
@@ -98,7 +98,7 @@ func TestTable_DomainsGoWithTheirTenant(t *testing.T) {
 		r, _, _ := table.find(host)
 		return r.TenantID
 	}
-	table.replace([]tenants.Route{{TenantID: 1, Host: "a.host", Domains: []string{"a.com", "b.com"}}, {TenantID: 2, Host: "b.host"}}, time.Now())
+	table.merge([]tenants.Route{{TenantID: 1, Host: "a.host", Domains: []string{"a.com", "b.com"}}, {TenantID: 2, Host: "b.host"}}, time.Now())
 	require.Equal(t, 2, table.status().Routes, "tenants, not addresses")
 	require.Len(t, table.all(), 2)
 	require.Equal(t, tenants.ID(1), owner("b.com"))

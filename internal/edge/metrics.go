@@ -114,6 +114,6 @@ func (e *Edge) serveHealth(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{ // whoever asked may be gone
-		"loaded": s.Loaded, "listening": s.Listening, "connected": s.Connected, "synced_at": s.SyncedAt, "routes": s.Routes,
+		"loaded": s.Loaded, "listening": s.Listening, "connected": s.Connected, "synced_at": s.SyncedAt, "as_of": s.AsOf, "routes": s.Routes,
 	})
 }

@@ -4,14 +4,17 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -130,21 +133,27 @@ func TestEdge_Metrics(t *testing.T) {
 func TestEdge_TellsWhoseUsersGetErrors(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	told := map[string]bool{}
+	var failing []string
+	refuse, looks := true, 0
 	b := setup(t, func(o *edge.Options) {
-		o.HealthInterval = 20_000_000
-		o.OnHealth = func(_ context.Context, h edge.TenantHealth) error {
+		o.HealthInterval = 20 * time.Millisecond
+		o.OnHealth = func(_ context.Context, _ string, now []edge.TenantHealth) error {
 			mu.Lock()
 			defer mu.Unlock()
-			told[h.Name] = h.Healthy
+			if looks++; refuse {
+				return errors.New("not now")
+			}
+			failing = []string{}
+			for _, h := range now {
+				failing = append(failing, h.Name)
+			}
 			return nil
 		}
 	})
-	healthy := func(name string) (healthy, known bool) {
+	told := func() (names []string, times int) {
 		mu.Lock()
 		defer mu.Unlock()
-		healthy, known = told[name]
-		return healthy, known
+		return failing, looks
 	}
 	status := make(chan int, 1)
 	status <- 500
@@ -157,23 +166,24 @@ func TestEdge_TellsWhoseUsersGetErrors(t *testing.T) {
 	b.tenant("fine", tenants.Active, newUpstream(t, says("odoo"), nil))
 	b.tenant("asleep", tenants.Suspended, up)
 	b.start()
-	eventually(t, "it is noticed", func() bool {
+	ask := func() {
 		for _, name := range []string{"acme", "fine", "asleep"} {
 			for range 3 {
 				b.get("http://" + name + ".example.test/web")
 			}
 		}
-		is, known := healthy("acme")
-		return known && !is
-	})
-	eventually(t, "the other one is fine", func() bool { is, _ := healthy("fine"); return is })
-	_, known := healthy("asleep")
-	require.False(t, known, "our own page isn't its error")
+	}
+	eventually(t, "it is told again as long as nobody takes it", func() bool { ask(); _, times := told(); return times > 3 })
+	mu.Lock()
+	refuse = false
+	mu.Unlock()
+	eventually(t, "it is noticed", func() bool { ask(); names, _ := told(); return slices.Equal(names, []string{"acme"}) })
 	<-status
 	status <- 200
 	eventually(t, "and when it is over", func() bool {
 		b.get("http://acme.example.test/web")
-		is, _ := healthy("acme")
-		return is
+		names, _ := told()
+		return len(names) == 0
 	})
+	require.Equal(t, 1, strings.Count(b.log.String(), "can't tell of its tenants' health"))
 }

@@ -92,7 +92,7 @@ func restartUnderLoad(t *testing.T) {
 		_, _ = io.WriteString(w, "odoo")
 	}), nil)
 	dir := t.TempDir()
-	state, err := json.Marshal(map[string]any{"version": 1, "routes": []tenants.Route{{
+	state, err := json.Marshal(map[string]any{"version": 1, "saved_at": time.Now(), "routes": []tenants.Route{{
 		TenantID: 1, Name: "acme", Host: "acme.example.test", State: tenants.Active, Address: netip.MustParseAddr("127.0.0.1"),
 		HTTPPort: up.httpPort, EventPort: up.eventPort,
 	}}})

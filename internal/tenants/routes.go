@@ -26,12 +26,11 @@ type Route struct {
 
 // While a tenant goes from one state to another, its address shows where it goes: one that is being suspended is closed at once, and one
 // that is being started again lets our probe through, as a new one does.
-const routeColumns = `id, name, domain, CASE
-		WHEN desired = 'suspended' AND state IN ('active', 'sleeping') THEN 'suspended'
-		WHEN desired = 'active' AND state IN ('suspended', 'scheduled_for_deletion') THEN 'provisioning'
-		ELSE state END, coalesce(host(address), ''), http_port, event_port,
-	(SELECT array_agg(d.domain ORDER BY d.domain) FROM tenant_domains d WHERE d.tenant_id = tenants.id AND d.status <> 'pending'),
-	(SELECT max_body_mb FROM plans WHERE plans.id = plan_id), (SELECT max_connections FROM plans WHERE plans.id = plan_id)`
+const routeColumns = `t.id, t.name, t.domain, CASE
+		WHEN t.desired = 'suspended' AND t.state IN ('active', 'sleeping') THEN 'suspended'
+		WHEN t.desired = 'active' AND t.state IN ('suspended', 'scheduled_for_deletion') THEN 'provisioning'
+		ELSE t.state END, coalesce(host(t.address), ''), t.http_port, t.event_port, d.domains, p.max_body_mb, p.max_connections
+	FROM tenants t JOIN plans p ON p.id = t.plan_id`
 
 func scanRoute(row pgx.CollectableRow) (Route, error) {
 	var r Route
@@ -46,7 +45,10 @@ func scanRoute(row pgx.CollectableRow) (Route, error) {
 
 // Routes returns all tenants that aren't deleted, for the edge's table.
 func Routes(ctx context.Context, q postgres.Querier) ([]Route, error) {
-	rows, err := q.Query(ctx, `SELECT `+routeColumns+` FROM tenants WHERE state <> 'deleted' ORDER BY id`)
+	rows, err := q.Query(ctx, `SELECT `+routeColumns+`
+		LEFT JOIN (SELECT tenant_id, array_agg(domain ORDER BY domain) AS domains FROM tenant_domains WHERE status <> 'pending' GROUP BY tenant_id) d
+			ON d.tenant_id = t.id
+		WHERE t.state <> 'deleted' ORDER BY t.id`)
 	if err != nil {
 		return nil, wrap(err, "read the routes")
 	}
@@ -56,7 +58,9 @@ func Routes(ctx context.Context, q postgres.Querier) ([]Route, error) {
 
 // RouteOf returns one tenant's route; false when it is deleted or never was.
 func RouteOf(ctx context.Context, q postgres.Querier, id ID) (Route, bool, error) {
-	rows, err := q.Query(ctx, `SELECT `+routeColumns+` FROM tenants WHERE id = $1 AND state <> 'deleted'`, id)
+	rows, err := q.Query(ctx, `SELECT `+routeColumns+`
+		CROSS JOIN (SELECT array_agg(domain ORDER BY domain) AS domains FROM tenant_domains WHERE tenant_id = $1 AND status <> 'pending') d
+		WHERE t.id = $1 AND t.state <> 'deleted'`, id)
 	if err != nil {
 		return Route{}, false, wrap(err, "read a route")
 	}
