@@ -124,6 +124,17 @@ func (g *Gauge) Logs(ctx context.Context, t tenants.Tenant, q tenants.LogQuery, 
 	return nil
 }
 
+// subnetsUsed counts those that can't be had: one that was freed long ago can.
+func (g *Gauge) subnetsUsed(ctx context.Context) (used int, err error) {
+	known, err := tenants.KnownToEdges(ctx, g.pool)
+	if err != nil {
+		return 0, err
+	}
+	err = g.pool.QueryRow(ctx, `SELECT count(*) FROM tenant_subnets WHERE tenant_id IS NOT NULL OR released_at >= least(now() - make_interval(secs => $1), $2)`,
+		subnetRest.Seconds(), known).Scan(&used)
+	return used, err
+}
+
 // Sample measures the host and what tenants share, and stores it for capacity. A part that can't be reached is left unknown.
 func (g *Gauge) Sample(ctx context.Context) error {
 	host, err := g.meter.Host(ctx)
@@ -134,10 +145,7 @@ func (g *Gauge) Sample(ctx context.Context) error {
 	if err != nil {
 		g.log.WarnContext(ctx, "the tenants' database server can't be measured", "error", err)
 	}
-	var used int
-	// A subnet that was freed long ago can be had again.
-	err = g.pool.QueryRow(ctx, `SELECT count(*) FROM tenant_subnets WHERE tenant_id IS NOT NULL OR released_at >= now() - make_interval(secs => $1)`,
-		subnetRest.Seconds()).Scan(&used)
+	used, err := g.subnetsUsed(ctx)
 	if err != nil {
 		return fmt.Errorf("count the subnets: %w", err)
 	}

@@ -57,16 +57,20 @@ func (s subnets) allocate(ctx context.Context, tx pgx.Tx, id tenants.ID) (netip.
 	if err != nil || subnet.IsValid() {
 		return subnet, err
 	}
+	known, err := tenants.KnownToEdges(ctx, tx) // an edge that is cut off would take another tenant for the one before
+	if err != nil {
+		return subnet, err
+	}
 	err = tx.QueryRow(ctx, `
 		INSERT INTO tenant_subnets (subnet, tenant_id)
 		SELECT c.subnet, $1 FROM (
 			SELECT n, set_masklen($2::inet + n::bigint * $3, $4)::cidr AS subnet FROM generate_series($5::int, $6::int - 1) n
 		) c LEFT JOIN tenant_subnets used ON used.subnet = c.subnet
-		WHERE used.subnet IS NULL OR (used.tenant_id IS NULL AND used.released_at < now() - make_interval(secs => $7))
+		WHERE used.subnet IS NULL OR (used.tenant_id IS NULL AND used.released_at < least(now() - make_interval(secs => $7), $8))
 		ORDER BY c.n LIMIT 1
 		ON CONFLICT (subnet) DO UPDATE SET tenant_id = excluded.tenant_id, released_at = NULL
 		RETURNING subnet`,
-		id, s.supernet.Addr(), subnetSize, subnetBits, builderSubnets, s.count, subnetRest.Seconds()).Scan(&subnet)
+		id, s.supernet.Addr(), subnetSize, subnetBits, builderSubnets, s.count, subnetRest.Seconds(), known).Scan(&subnet)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return subnet, ErrNoSubnet.WithCause(fmt.Errorf("all %d subnets of TENANT_SUPERNET %s are in use or resting", s.count-builderSubnets, s.supernet))
 	}

@@ -3,6 +3,7 @@ package provision
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -85,7 +86,25 @@ func TestAFreedSubnetRestsADay(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoSubnet, "it rests")
 	_, err = pool.Exec(t.Context(), "UPDATE tenant_subnets SET released_at = now() - interval '25 hours' WHERE tenant_id IS NULL")
 	require.NoError(t, err)
-	subnet, err := allocate(t, pool, nets, 13)
+
+	// One edge has been cut off for two days, so it doesn't know who is gone; another is dead for good.
+	now := time.Now()
+	note := func(edge string, age time.Duration) {
+		require.NoError(t, tenants.NoteEdge(t.Context(), pool, edge, now.Add(-age)))
+	}
+	_, err = pool.Exec(t.Context(), "INSERT INTO edges (id, as_of) VALUES ('00000000000000dd', now() - interval '16 days')")
+	require.NoError(t, err)
+	_, err = allocate(t, pool, nets, 13)
+	require.NoError(t, err, "an edge that has stopped by itself holds nothing up")
+	require.NoError(t, postgres.InTx(t.Context(), pool, func(tx pgx.Tx) error { return releaseSubnet(t.Context(), tx, 13) }))
+	_, err = pool.Exec(t.Context(), "UPDATE tenant_subnets SET released_at = now() - interval '25 hours' WHERE tenant_id IS NULL")
+	require.NoError(t, err)
+	note("00000000000000aa", 0)
+	note("00000000000000bb", 48*time.Hour)
+	_, err = allocate(t, pool, nets, 14)
+	require.ErrorIs(t, err, ErrNoSubnet, "its edge may still lead to it")
+	note("00000000000000bb", 24*time.Hour)
+	subnet, err := allocate(t, pool, nets, 14)
 	require.NoError(t, err)
 	require.Equal(t, first, subnet)
 }
