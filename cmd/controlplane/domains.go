@@ -5,7 +5,9 @@ import (
 	"strings"
 	"time"
 
+	"controlplane/internal/acme"
 	"controlplane/internal/cleanup"
+	"controlplane/internal/config"
 	"controlplane/internal/domains"
 	"controlplane/internal/domains/resolver"
 )
@@ -22,11 +24,20 @@ func (p *platform) wireDomains() error {
 	}, domains.Options{
 		BaseDomain: c.BaseDomain, Reserved: c.OwnHosts(), Addresses: c.Domains.EdgeAddresses,
 		Certified: c.TLS.Listen != "" && strings.HasPrefix(c.TenantURL(c.BaseDomain), "https://"),
+		NoCA:      c.TLS.Listen != "" && !c.TLS.UsesACME(), Authority: authority(c.TLS),
 	})
 	if err != nil {
 		return fmt.Errorf("set up clients' own domains: %w", err)
 	}
 	return nil
+}
+
+// authority returns the CA as CAA records name it, where that is known.
+func authority(c config.TLS) string {
+	if c.Directory == "" || c.Directory == acme.LetsEncrypt || c.Directory == acme.LetsEncryptStaging {
+		return "letsencrypt.org"
+	}
+	return ""
 }
 
 // domainSweeps look at the DNS of clients' domains, and have links follow what couldn't be followed at once.

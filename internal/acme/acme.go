@@ -4,6 +4,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -30,8 +31,12 @@ const (
 	LetsEncryptStaging = "https://acme-staging-v02.api.letsencrypt.org/directory"
 )
 
-// issueTimeout bounds one order, in which a record may take two minutes to be seen by all name servers.
-const issueTimeout = 6 * time.Minute
+const (
+	// platformPatience bounds an order for the platform, in which a record may take two minutes to be seen by all name servers.
+	platformPatience = 6 * time.Minute
+	// domainPatience bounds an order for a domain. Others wait for it to end, and a CA that is well takes seconds.
+	domainPatience = time.Minute
+)
 
 // ErrNoDNS is returned for the platform's certificate when there is no way to change DNS.
 var ErrNoDNS = errors.New("a certificate for all of the platform's addresses needs DNS-01: no DNS provider is configured")
@@ -46,6 +51,8 @@ type Options struct {
 	DNS            certmagic.DNSProvider // nil: no certificate for the platform's addresses
 	DNSResolvers   []string              // host:port, asked whether a record is there; default: the zone's own servers
 	DNSPropagation time.Duration         // for which a record may take until all of the servers have it; default 2 min
+
+	Patience time.Duration // with the CA, in one order for a domain; default 1 min
 
 	ListenHost string // where this machine's edge listens, so that challenges are left to it
 	HTTPPort   int
@@ -70,6 +77,7 @@ func New(opts Options, store *certs.Store) (*Client, error) {
 	if opts.Directory == "" {
 		opts.Directory = LetsEncrypt
 	}
+	opts.Patience = cmp.Or(opts.Patience, domainPatience)
 	c := &Client{opts: opts, storage: newStorage(store)}
 	c.domains = c.issuer(opts.Directory, nil)
 	if opts.DNS != nil {
@@ -117,9 +125,10 @@ func (c *Client) issuer(directory string, dns *certmagic.DNS01Solver) *certmagic
 	config := &certmagic.Config{Storage: c.storage, Logger: zap.NewNop()}
 	template := certmagic.ACMEIssuer{
 		CA: directory, TestCA: directory, Email: c.opts.Email, Agreed: true, TrustedRoots: c.opts.Roots, Logger: zap.NewNop(),
-		ListenHost: c.opts.ListenHost, AltHTTPPort: c.opts.HTTPPort, AltTLSALPNPort: c.opts.TLSPort, CertObtainTimeout: issueTimeout,
+		ListenHost: c.opts.ListenHost, AltHTTPPort: c.opts.HTTPPort, AltTLSALPNPort: c.opts.TLSPort, CertObtainTimeout: c.opts.Patience,
 	}
 	if dns != nil {
+		template.CertObtainTimeout = platformPatience
 		template.DNS01Solver = dns
 	}
 	issuer := certmagic.NewACMEIssuer(config, template)
@@ -147,14 +156,14 @@ func (c *Client) names(host string) []string {
 // Issue asks for a host's certificate: once, without a second try, and without storing it. An account that the CA has closed is replaced
 // on the way.
 func (c *Client) Issue(ctx context.Context, host string) (certs.Certificate, error) {
-	issuer := c.domains
+	issuer, patience := c.domains, c.opts.Patience
 	if host == Platform(c.opts.BaseDomain) {
-		issuer = c.platform
+		issuer, patience = c.platform, platformPatience
 	}
 	if issuer == nil {
 		return certs.Certificate{}, ErrNoDNS
 	}
-	ctx, cancel := context.WithTimeout(ctx, issueTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cert, err := c.issue(ctx, issuer, host)
 	if err == nil {
@@ -177,7 +186,7 @@ func (c *Client) issue(ctx context.Context, issuer *certmagic.ACMEIssuer, host s
 		return certs.Certificate{}, err
 	}
 	if err := issuer.PreCheck(ctx, names, false); err != nil {
-		return certs.Certificate{}, err
+		return certs.Certificate{}, fmt.Errorf("%w: %w", errUnfit, err)
 	}
 	issued, err := issuer.Issue(ctx, csr)
 	if err != nil {

@@ -4,22 +4,20 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"controlplane/internal/certs"
 )
 
 const (
-	lookEvery  = time.Minute // for what is due
-	atOnce     = 4           // orders at a time, in each lane
-	batch      = 16          // orders until it is looked again who is most urgent
-	keepUnused = 30 * 24 * time.Hour
+	lookEvery   = time.Minute            // for what is due
+	settle      = 250 * time.Millisecond // between looks, however often something is wanted
+	longest     = platformPatience + time.Minute
+	forgetEvery = time.Hour
+	keepUnused  = 7 * 24 * time.Hour // a CA counts how often it issues the same again in a week
 )
 
 // Issuer asks a CA, once. Client is the one.
@@ -43,25 +41,43 @@ type Deps struct {
 	Log    *slog.Logger
 }
 
-// Lane keeps those who wait for their first certificate, or for a renewal that nothing speaks against, from waiting for those whose orders
-// fail, which may take minutes each.
-type Lane int
+// lane keeps those who wait for their first certificate from waiting for renewals, and both from waiting for those whose orders fail, which
+// may take a minute each.
+type lane int
 
-// The lanes.
 const (
-	Smooth Lane = iota // nothing has failed since the last success
-	Rough
+	first lane = iota // there was none yet, and nothing has failed
+	renewal
+	rough // something has failed since the last success
+	lanes
 )
+
+// room returns how many orders are under way at a time.
+func (l lane) room() int { return [lanes]int{first: 8, renewal: 4, rough: 4}[l] }
+
+func laneOf(r certs.Record) lane {
+	switch {
+	case r.Failures > 0:
+		return rough
+	case r.Version > 0:
+		return renewal
+	}
+	return first
+}
 
 // Keeper sees to it that what is wanted has a certificate, and a new one in time. Each edge runs one; they share what is due.
 type Keeper struct {
-	deps Deps
-	wake [2]chan struct{} // by lane
+	deps   Deps
+	wake   chan struct{} // one slot
+	orders sync.WaitGroup
+
+	ill      map[string]bool // whom Tell was told of
+	forgotAt time.Time
 
 	mu       sync.Mutex
-	records  map[string]certs.Record // as of the latest look
-	ill      map[string]bool         // whom Tell was told of
-	forgotAt time.Time
+	records  map[string]certs.Record // of all that is wanted, as of the latest look
+	begun    map[string]bool         // since the latest full look: once is enough, whatever comes of it
+	underWay map[string]lane
 }
 
 func (d Deps) complete() Deps {
@@ -77,117 +93,172 @@ func (d Deps) complete() Deps {
 // NewKeeper returns a keeper; Run starts it.
 func NewKeeper(deps Deps) *Keeper {
 	return &Keeper{
-		deps: deps.complete(), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
-		records: map[string]certs.Record{}, ill: map[string]bool{},
+		deps: deps.complete(), wake: make(chan struct{}, 1), ill: map[string]bool{},
+		records: map[string]certs.Record{}, begun: map[string]bool{}, underWay: map[string]lane{},
 	}
 }
 
 // Wake makes the keeper look at once: something new is wanted.
-func (k *Keeper) Wake() { k.again(Smooth) }
-
-func (k *Keeper) again(lane Lane) {
+func (k *Keeper) Wake() {
 	select {
-	case k.wake[lane] <- struct{}{}:
+	case k.wake <- struct{}{}:
 	default:
 	}
 }
 
 // Run keeps certificates until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
-	var lanes sync.WaitGroup
-	for _, lane := range []Lane{Smooth, Rough} {
-		lanes.Go(func() { k.run(ctx, lane) })
-	}
-	lanes.Wait()
-}
-
-func (k *Keeper) run(ctx context.Context, lane Lane) {
+	defer k.orders.Wait()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for ctx.Err() == nil {
-		if err := k.Look(ctx, lane); err != nil && ctx.Err() == nil {
+	for full := true; ctx.Err() == nil; {
+		if err := k.look(ctx, full); err != nil && ctx.Err() == nil {
 			k.deps.Log.WarnContext(ctx, "can't see to the certificates", "error", err)
 		}
 		select {
 		case <-ctx.Done():
+		case <-time.After(settle):
+		}
+		select {
+		case <-ctx.Done():
 		case <-tick.C:
-		case <-k.wake[lane]:
+			full = true
+		case <-k.wake:
+			full = false
 		}
 	}
 }
 
-// Look asks for what is due now in a lane, a batch of it, and returns when that is done. The error is the database's; a CA's is in the
-// record.
-func (k *Keeper) Look(ctx context.Context, lane Lane) error {
-	wanted := k.deps.Wanted()
-	due, err := k.due(ctx, wanted, lane)
-	if err != nil {
+// Look looks once, begins all that is due and returns when it has ended. The error is the database's; a CA's is in the record.
+func (k *Keeper) Look(ctx context.Context) error {
+	if err := k.look(ctx, true); err != nil {
 		return err
 	}
-	if len(due) > batch {
-		due = due[:batch]
-		defer k.again(lane)
+	for going := true; going; going = k.begin(ctx) > 0 {
+		k.orders.Wait()
 	}
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	for _, host := range due {
-		group.Go(func() error { return k.see(ctx, host) })
-	}
-	err = group.Wait()
-	if lane == Rough {
-		return err
-	}
-	k.judge(ctx, wanted)
-	return errors.Join(err, k.forget(ctx, wanted))
+	k.judge(ctx, k.deps.Wanted())
+	return ctx.Err()
 }
 
-// due returns the hosts to ask for: those who have no certificate first, then those whose certificate runs out soonest.
-func (k *Keeper) due(ctx context.Context, wanted Wanted, lane Lane) ([]string, error) {
-	all, err := k.deps.Store.All(ctx)
+// look begins what is due, as far as there is room. Only a full look reads again what is known: others have only new hosts to ask for.
+func (k *Keeper) look(ctx context.Context, full bool) error {
+	wanted := k.deps.Wanted()
+	if err := k.learn(ctx, wanted.Hosts, full); err != nil {
+		return err
+	}
+	k.begin(ctx)
+	if !full {
+		return nil
+	}
+	k.judge(ctx, wanted)
+	return k.forget(ctx, wanted)
+}
+
+// learn takes over what the database has of the hosts.
+func (k *Keeper) learn(ctx context.Context, hosts []string, full bool) error {
+	var read []certs.Record
+	var err error
+	if full {
+		read, err = k.deps.Store.All(ctx)
+	} else {
+		read, err = k.deps.Store.Of(ctx, k.unknown(hosts))
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	records := make(map[string]certs.Record, len(wanted.Hosts))
-	for _, host := range wanted.Hosts {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	records := make(map[string]certs.Record, len(hosts))
+	for _, host := range hosts {
 		records[host] = certs.Record{Host: host}
+		if r, ok := k.records[host]; ok && !full {
+			records[host] = r
+		}
 	}
-	for _, r := range all {
+	for _, r := range read {
 		if _, ok := records[r.Host]; ok {
 			records[r.Host] = r
 		}
 	}
-	k.mu.Lock()
 	k.records = records
+	if full {
+		clear(k.begun)
+	}
+	return nil
+}
+
+func (k *Keeper) unknown(hosts []string) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { _, ok := k.records[host]; return ok })
+}
+
+// begin starts orders, and returns how many. Each that ends makes room for the next.
+func (k *Keeper) begin(ctx context.Context) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var room [lanes]int
+	for l := range lanes {
+		room[l] = l.room()
+	}
+	for _, l := range k.underWay {
+		room[l]--
+	}
+	count := 0
+	for _, r := range k.dueLocked() {
+		l := laneOf(r)
+		if room[l] <= 0 {
+			continue
+		}
+		room[l]--
+		count++
+		k.begun[r.Host], k.underWay[r.Host] = true, l
+		k.orders.Go(func() {
+			defer k.ended(r.Host)
+			k.see(ctx, r.Host)
+		})
+	}
+	return count
+}
+
+func (k *Keeper) ended(host string) {
+	k.mu.Lock()
+	delete(k.underWay, host)
 	k.mu.Unlock()
+	k.Wake()
+}
+
+// dueLocked returns those to ask for: those whose certificate runs out soonest first, and at the very first those who have none.
+func (k *Keeper) dueLocked() []certs.Record {
 	now := k.deps.Now()
 	var due []certs.Record
-	for _, r := range records {
-		if r.Due(now) && (r.Failures > 0) == (lane == Rough) {
+	for host, r := range k.records {
+		if _, going := k.underWay[host]; r.Due(now) && !going && !k.begun[host] {
 			due = append(due, r)
 		}
 	}
 	slices.SortFunc(due, func(a, b certs.Record) int {
 		return cmp.Or(a.NotAfter.Compare(b.NotAfter), cmp.Compare(a.Failures, b.Failures), cmp.Compare(a.Host, b.Host))
 	})
-	hosts := make([]string, len(due))
-	for i, r := range due {
-		hosts[i] = r.Host
-	}
-	return hosts, nil
+	return due
 }
 
 // see asks for one host's certificate, unless another edge is at it or has just been.
-func (k *Keeper) see(ctx context.Context, host string) error {
-	_, err := Obtain(ctx, k.deps, host, false)
-	if recordErr := k.reread(ctx, host); err == nil {
+func (k *Keeper) see(ctx context.Context, host string) {
+	asking, cancel := context.WithTimeout(ctx, longest) // the database may not answer either
+	defer cancel()
+	_, err := Obtain(asking, k.deps, host, false)
+	if recordErr := k.reread(asking, host); err == nil {
 		err = recordErr
 	}
 	var failed *FailedError
-	if errors.As(err, &failed) {
+	switch {
+	case errors.As(err, &failed):
 		k.deps.Log.WarnContext(ctx, "no certificate", "host", host, "error", failed.Unwrap(), "retry_at", failed.RetryAt)
-		return nil
+	case err != nil && ctx.Err() == nil:
+		k.deps.Log.WarnContext(ctx, "can't see to a certificate", "host", host, "error", err)
 	}
-	return err
 }
 
 func (k *Keeper) reread(ctx context.Context, host string) error {
@@ -206,66 +277,13 @@ func (k *Keeper) reread(ctx context.Context, host string) error {
 	return nil
 }
 
-// FailedError is that the CA gave no certificate. It is on record, with the time of the next try.
-type FailedError struct {
-	Host    string
-	RetryAt time.Time
-	cause   error
-}
-
-// Error says why.
-func (e *FailedError) Error() string {
-	return fmt.Sprintf("no certificate for %s: %v", e.Host, e.cause)
-}
-
-// Unwrap returns what the CA, or the way to it, said.
-func (e *FailedError) Unwrap() error { return e.cause }
-
-// Obtain asks for a host's certificate if it is due, or whatever the record says with force, and puts down what comes of it. done is false
-// when there is nothing to do, or somebody else is doing it. The error is a *FailedError or the database's.
-func Obtain(ctx context.Context, deps Deps, host string, force bool) (done bool, err error) {
-	deps = deps.complete()
-	_, err = deps.Store.Hold(ctx, "certificate/"+host, func(ctx context.Context) error {
-		record, err := deps.Store.Record(ctx, host)
-		if err != nil && !errors.Is(err, certs.ErrNotFound) {
-			return err
-		}
-		if !force && !record.Due(deps.Now()) {
-			return nil
-		}
-		cert, err := deps.Issuer.Issue(ctx, host)
-		if err != nil {
-			if ctx.Err() != nil {
-				return fmt.Errorf("ask for the certificate of %s: %w", host, context.Cause(ctx)) // we were stopped; nobody failed
-			}
-			return noteFailure(ctx, deps, record, host, err)
-		}
-		if err := deps.Store.Save(ctx, cert, deps.Now()); err != nil {
-			return err
-		}
-		done = true
-		deps.Log.InfoContext(ctx, "certificate obtained", "host", host, "not_after", cert.NotAfter, "renewal", record.Version > 0)
-		return deps.Tell(ctx, Health{Host: host})
-	})
-	return done, err
-}
-
-func noteFailure(ctx context.Context, deps Deps, record certs.Record, host string, cause error) error {
-	now := deps.Now()
-	at := retryAt(now, record.Failures+1, cause)
-	if err := deps.Store.Fail(ctx, host, cause.Error(), now, at); err != nil {
-		return errors.Join(cause, err)
-	}
-	return &FailedError{Host: host, RetryAt: at, cause: cause}
-}
-
-// forget drops, once a day, what hasn't been wanted for long.
+// forget drops, now and then, what hasn't been wanted for long.
 func (k *Keeper) forget(ctx context.Context, wanted Wanted) error {
 	now := k.deps.Now()
-	if !wanted.Complete || now.Sub(k.forgotAt) < 24*time.Hour {
+	if !wanted.Complete || now.Sub(k.forgotAt) < forgetEvery {
 		return nil
 	}
-	gone, err := k.deps.Store.Forget(ctx, wanted.Hosts, now.Add(-keepUnused))
+	gone, err := k.deps.Store.Forget(ctx, wanted.Hosts, now, keepUnused)
 	if err != nil {
 		return err
 	}

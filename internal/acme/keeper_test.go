@@ -2,7 +2,7 @@ package acme_test
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -17,6 +17,7 @@ import (
 	"controlplane/internal/acme/acmetest"
 	"controlplane/internal/certs"
 	"controlplane/internal/dnsupdate"
+	"controlplane/internal/secrets"
 )
 
 func TestAllOfThePlatformHasOneCertificateByDNS01(t *testing.T) {
@@ -69,7 +70,7 @@ func TestADomainIsIssuedOnceForAllEdgesAndRenewedInTime(t *testing.T) {
 	var edges sync.WaitGroup
 	for range 4 {
 		_, keeper := b.newKeeper(b.newStore())
-		edges.Go(func() { _ = keeper.Look(t.Context(), acme.Smooth) }) // one may find the other's lease
+		edges.Go(func() { _ = keeper.Look(t.Context()) }) // one may find the other's lease
 	}
 	edges.Wait()
 	first := b.verified("shop.test", "shop.test")
@@ -108,6 +109,7 @@ func TestALimitOfTheCAIsKept(t *testing.T) {
 	b.look()
 	r := b.record("shop.test")
 	require.Contains(t, r.LastError, "rateLimited")
+	require.Equal(t, certs.TooMany, r.Cause)
 	require.Equal(t, time.Hour, r.RetryAt.Sub(r.LastErrorAt), "a minute is enough for other errors")
 	b.advance(59 * time.Minute)
 	b.look()
@@ -173,7 +175,7 @@ func TestStoppingIsNoFailure(t *testing.T) {
 		return true
 	})
 	done := make(chan error, 1)
-	go func() { done <- b.keeper.Look(ctx, acme.Smooth) }()
+	go func() { done <- b.keeper.Look(ctx) }()
 	<-asked
 	cancel()
 	require.Error(t, <-done)
@@ -213,15 +215,23 @@ func TestTheWildcardStandsForOneLabel(t *testing.T) {
 	}
 }
 
-// One whose orders hang must not keep a new domain waiting.
-func TestWhatFailsDoesNotHoldUpWhatIsNew(t *testing.T) {
+// Whatever hangs, be it other new domains, renewals or what has failed before, a new domain doesn't wait for it.
+func TestNothingHoldsUpANewDomain(t *testing.T) {
 	t.Parallel()
-	b := setup(t, []string{"slow.test"})
-	require.NoError(t, b.store.Fail(t.Context(), "slow.test", "it hung", b.now, b.now))
-	hangs, done := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(done) })
-	defer release()
-	slow := acme.NewKeeper(acme.Deps{
+	var stuck []string
+	for i := range 4 {
+		stuck = append(stuck, fmt.Sprintf("renewed%d.test", i), fmt.Sprintf("failed%d.test", i), fmt.Sprintf("slow%d.test", i))
+	}
+	b := setup(t, slices.Clone(stuck))
+	chain, key := acmetest.SelfSigned(t, b.now, "old.test")
+	for i := range 4 {
+		require.NoError(t, b.store.Fail(t.Context(), fmt.Sprintf("failed%d.test", i), certs.Failure{Reason: "it hung", RetryAt: b.now}, b.now))
+		require.NoError(t, b.store.Save(t.Context(), certs.Certificate{
+			Host: fmt.Sprintf("renewed%d.test", i), Names: []string{"old.test"}, Issuer: b.ca.Directory, Chain: string(chain), Key: secrets.Secret(key), NotBefore: b.now.AddDate(0, 0, -80), NotAfter: b.now.AddDate(0, 0, 10),
+		}, b.now))
+	}
+	hangs := make(chan string, len(stuck))
+	keeper := acme.NewKeeper(acme.Deps{
 		Store: b.store, Now: b.clock, Log: slog.New(slog.DiscardHandler),
 		Wanted: func() acme.Wanted {
 			b.mu.Lock()
@@ -229,24 +239,37 @@ func TestWhatFailsDoesNotHoldUpWhatIsNew(t *testing.T) {
 			return acme.Wanted{Hosts: slices.Clone(b.hosts)}
 		},
 		Issuer: issuerFunc(func(ctx context.Context, host string) (certs.Certificate, error) {
-			if host == "slow.test" {
-				close(hangs)
-				<-done
-				return certs.Certificate{}, errors.New("it hung")
+			if slices.Contains(stuck, host) {
+				hangs <- host
+				<-ctx.Done()
+				return certs.Certificate{}, ctx.Err()
 			}
 			return b.client.Issue(ctx, host)
 		}),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); slow.Run(ctx) }()
-	defer func() { cancel(); release(); <-ended }()
-	<-hangs
+	go func() { defer close(ended); keeper.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	for range stuck {
+		<-hangs
+	}
 	b.mu.Lock()
 	b.hosts = append(b.hosts, "new.test")
 	b.mu.Unlock()
-	slow.Wake()
+	keeper.Wake()
 	require.Eventually(t, func() bool { _, err := b.store.Load(t.Context(), "new.test"); return err == nil }, time.Minute, 20*time.Millisecond)
+}
+
+func TestACAThatHangsIsGivenUpInTime(t *testing.T) {
+	t.Parallel()
+	b := setup(t, []string{"shop.test"}, func(o *acme.Options) { o.Patience = time.Second })
+	b.ca.Trouble(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+	b.look()
+	r := b.record("shop.test")
+	require.Equal(t, 1, r.Failures)
+	require.Equal(t, certs.Silent, r.Cause)
+	require.Equal(t, time.Minute, r.RetryAt.Sub(r.LastErrorAt))
 }
 
 type issuerFunc func(context.Context, string) (certs.Certificate, error)

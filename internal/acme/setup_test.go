@@ -165,9 +165,7 @@ func (b *bundle) troubles() []acme.Health {
 
 func (b *bundle) look() {
 	b.t.Helper()
-	for _, lane := range []acme.Lane{acme.Rough, acme.Smooth} { // in this order: what fails isn't tried twice
-		require.NoError(b.t, b.keeper.Look(b.t.Context(), lane))
-	}
+	require.NoError(b.t, b.keeper.Look(b.t.Context()))
 }
 
 func (b *bundle) record(host string) certs.Record {

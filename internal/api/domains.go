@@ -42,8 +42,10 @@ type certificateAnswer struct {
 	NotBefore   *wireTime `json:"not_before"` // null until there is one, as are the next two
 	NotAfter    *wireTime `json:"not_after"`
 	RenewAt     *wireTime `json:"renew_at"`
-	LastError   *string   `json:"last_error"` // why there is none, or it couldn't be renewed
+	LastError   *string   `json:"last_error"` // why there is none, or it couldn't be renewed, for the owner
+	ErrorCode   *string   `json:"error_code"`
 	LastErrorAt *wireTime `json:"last_error_at"`
+	RetryAt     *wireTime `json:"retry_at"` // it isn't tried again before
 }
 
 type recordAnswer struct {
@@ -105,7 +107,8 @@ func (s *server) newDomainAnswer(r *http.Request, o domains.Overview, d domains.
 		a.SSLEnabled = c.Version > 0 && time.Now().Before(c.NotAfter)
 		a.Certificate = &certificateAnswer{
 			NotBefore: wireTimeOrNull(c.NotBefore), NotAfter: wireTimeOrNull(c.NotAfter), RenewAt: wireTimeOrNull(c.RenewAt),
-			LastError: orNull(c.LastError), LastErrorAt: wireTimeOrNull(c.LastErrorAt),
+			LastError: orNull(s.deps.Domains.Trouble(c)), ErrorCode: orNull(string(c.Cause)), LastErrorAt: wireTimeOrNull(c.LastErrorAt),
+			RetryAt: wireTimeOrNull(c.RetryAt),
 		}
 	}
 	return a

@@ -50,6 +50,7 @@ type domainView struct {
 	Certificate             *struct {
 		NotAfter  *string `json:"not_after"`
 		LastError *string `json:"last_error"`
+		ErrorCode *string `json:"error_code"`
 	}
 	Records []struct{ Type, Name, Value string }
 }
@@ -125,7 +126,8 @@ func TestDomains_FromClaimToPrimary(t *testing.T) {
 	require.Equal(t, http.StatusConflict, b.post(path+d.Domain+"/primary", owner, "").Status)
 	b.proveDomain(d)
 	require.Equal(t, "live", verify().Status)
-	_, err := b.pool.Exec(t.Context(), `INSERT INTO certificates (host, failures, last_error, last_error_at, updated_at) VALUES ($1, 1, 'CAA forbids it', now(), now())`, d.Domain)
+	_, err := b.pool.Exec(t.Context(), `INSERT INTO certificates (host, failures, cause, last_error, last_error_at, updated_at)
+		VALUES ($1, 1, 'caa', 'the words of the CA, with our account', now(), now())`, d.Domain)
 	require.NoError(t, err)
 
 	a := b.post(path+url.PathEscape("ERP.bücher.example.com")+"/primary", owner, "")
@@ -135,7 +137,9 @@ func TestDomains_FromClaimToPrimary(t *testing.T) {
 	require.Equal(t, d.Domain, v.PrimaryDomain)
 	require.True(t, v.Details[0].Primary)
 	require.False(t, v.Details[0].SSLEnabled)
-	require.Equal(t, "CAA forbids it", *v.Details[0].Certificate.LastError)
+	require.Contains(t, *v.Details[0].Certificate.LastError, "CAA record")
+	require.NotContains(t, *v.Details[0].Certificate.LastError, "account", "the CA's words are for operators")
+	require.Equal(t, "caa", *v.Details[0].Certificate.ErrorCode)
 	require.Nil(t, v.Details[0].Certificate.NotAfter)
 
 	a = b.do(request{method: http.MethodDelete, path: path + d.Domain, token: owner})

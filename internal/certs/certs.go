@@ -42,6 +42,29 @@ func (c Certificate) RenewAt() time.Time {
 	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3)
 }
 
+// Cause is why a certificate couldn't be had, in a word that may be shown to whoever waits for it.
+type Cause string
+
+// The causes.
+const (
+	NoName      Cause = "dns"            // the CA doesn't find the host in the DNS, or the DNS fails it
+	Unreachable Cause = "unreachable"    // the CA finds the host, and nobody answers there
+	Elsewhere   Cause = "elsewhere"      // somebody else answers the CA there
+	Forbidden   Cause = "caa"            // the host's DNS forbids this CA to issue
+	Refused     Cause = "refused"        // the CA doesn't issue for this host at all
+	TooMany     Cause = "rate_limited"   // the CA says that too much was asked of it
+	Silent      Cause = "ca_unavailable" // the CA doesn't answer, or not in time
+	NoCA        Cause = "no_ca"          // there is no CA to ask
+	Other       Cause = "other"          // the platform's own affair
+)
+
+// Failure is that a certificate couldn't be had.
+type Failure struct {
+	Cause   Cause
+	Reason  string    // for operators: it holds the CA's own words
+	RetryAt time.Time // the CA isn't asked again before
+}
+
 // Record is how a host's certificate stands.
 type Record struct {
 	Host        string
@@ -51,7 +74,8 @@ type Record struct {
 	NotAfter    time.Time
 	RenewAt     time.Time
 	Version     int64
-	Failures    int // since the last success
+	Failures    int   // since the last success
+	Cause       Cause // of the last failure; "": none since the last success
 	LastError   string
 	LastErrorAt time.Time
 	RetryAt     time.Time // the CA isn't asked again before; zero: no wait

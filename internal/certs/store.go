@@ -83,7 +83,8 @@ func (s *Store) Save(ctx context.Context, c Certificate, now time.Time) error {
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, nextval('certificates_version'), $9)
 			ON CONFLICT (host) DO UPDATE SET names = EXCLUDED.names, chain = EXCLUDED.chain, private_key = EXCLUDED.private_key,
 				issuer = EXCLUDED.issuer, not_before = EXCLUDED.not_before, not_after = EXCLUDED.not_after, renew_at = EXCLUDED.renew_at,
-				version = EXCLUDED.version, updated_at = EXCLUDED.updated_at, failures = 0, last_error = NULL, last_error_at = NULL, retry_at = NULL`,
+				version = EXCLUDED.version, updated_at = EXCLUDED.updated_at, failures = 0, cause = '', last_error = NULL, last_error_at = NULL,
+				retry_at = NULL, unwanted_since = NULL`,
 			c.Host, c.Names, c.Chain, sealed, c.Issuer, c.NotBefore, c.NotAfter, c.RenewAt(), now)
 		return err
 	})
@@ -97,23 +98,23 @@ func (s *Store) Save(ctx context.Context, c Certificate, now time.Time) error {
 const longestError = 1500
 
 // Fail notes that a certificate couldn't be had, and when the CA is asked again. One that is there stays in use.
-func (s *Store) Fail(ctx context.Context, host, reason string, now, retryAt time.Time) error {
-	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, "\uFFFD"), "\x00", "") // it holds others' words
+func (s *Store) Fail(ctx context.Context, host string, f Failure, now time.Time) error {
+	reason := strings.ReplaceAll(strings.ToValidUTF8(f.Reason, "\uFFFD"), "\x00", "") // it holds others' words
 	if runes := []rune(reason); len(runes) > longestError {
 		reason = string(runes[:longestError]) + "…"
 	}
 	_, err := s.pool.Exec(ctx, `
-		INSERT INTO certificates (host, failures, last_error, last_error_at, retry_at, updated_at) VALUES ($1, 1, $2, $3, $4, $3)
-		ON CONFLICT (host) DO UPDATE SET failures = certificates.failures + 1, last_error = EXCLUDED.last_error,
+		INSERT INTO certificates (host, failures, cause, last_error, last_error_at, retry_at, updated_at) VALUES ($1, 1, $5, $2, $3, $4, $3)
+		ON CONFLICT (host) DO UPDATE SET failures = certificates.failures + 1, cause = EXCLUDED.cause, last_error = EXCLUDED.last_error,
 			last_error_at = EXCLUDED.last_error_at, retry_at = EXCLUDED.retry_at, updated_at = EXCLUDED.updated_at`,
-		host, reason, now, retryAt)
+		host, reason, now, f.RetryAt, f.Cause)
 	if err != nil {
 		return fmt.Errorf("note that %s has no certificate: %w", host, err)
 	}
 	return nil
 }
 
-const recordColumns = `host, names, coalesce(issuer, ''), not_before, not_after, renew_at, version, failures, coalesce(last_error, ''), last_error_at, retry_at`
+const recordColumns = `host, names, coalesce(issuer, ''), not_before, not_after, renew_at, version, failures, cause, coalesce(last_error, ''), last_error_at, retry_at`
 
 // Records returns how the certificates of hosts stand; a host that was never asked for is left out. No hosts means all there are.
 func Records(ctx context.Context, q postgres.Querier, hosts ...string) ([]Record, error) {
@@ -131,7 +132,7 @@ func Records(ctx context.Context, q postgres.Querier, hosts ...string) ([]Record
 func scanRecord(row pgx.CollectableRow) (Record, error) {
 	var r Record
 	var notBefore, notAfter, renewAt, errorAt, retryAt *time.Time
-	err := row.Scan(&r.Host, &r.Names, &r.Issuer, &notBefore, &notAfter, &renewAt, &r.Version, &r.Failures, &r.LastError, &errorAt, &retryAt)
+	err := row.Scan(&r.Host, &r.Names, &r.Issuer, &notBefore, &notAfter, &renewAt, &r.Version, &r.Failures, &r.Cause, &r.LastError, &errorAt, &retryAt)
 	for to, from := range map[*time.Time]*time.Time{
 		&r.NotBefore: notBefore, &r.NotAfter: notAfter, &r.RenewAt: renewAt, &r.LastErrorAt: errorAt, &r.RetryAt: retryAt,
 	} {
@@ -154,17 +155,35 @@ func (s *Store) Record(ctx context.Context, host string) (Record, error) {
 	return list[0], nil
 }
 
+// Of returns how the certificates of some hosts stand; a host that was never asked for is left out.
+func (s *Store) Of(ctx context.Context, hosts []string) ([]Record, error) {
+	if len(hosts) == 0 {
+		return nil, nil
+	}
+	return Records(ctx, s.pool, hosts...)
+}
+
 // All returns how every certificate stands.
 func (s *Store) All(ctx context.Context) ([]Record, error) { return Records(ctx, s.pool) }
 
-// Forget deletes, with their keys, the certificates of hosts that aren't wanted any more and that nothing happened to since before. Until
-// then one who takes a domain away and brings it back gets the old one.
-func (s *Store) Forget(ctx context.Context, wanted []string, before time.Time) ([]string, error) {
-	rows, err := s.pool.Query(ctx, `DELETE FROM certificates WHERE updated_at < $2 AND NOT host = ANY ($1) RETURNING host`, wanted, before)
-	if err != nil {
-		return nil, fmt.Errorf("forget certificates: %w", err)
-	}
-	gone, err := pgx.CollectRows(rows, pgx.RowTo[string])
+// Forget is told who all those are that want a certificate. It deletes, with their keys, those that nobody has wanted for all of keep, and
+// returns whose they were. Until then one who takes a domain away and brings it back gets the old one.
+func (s *Store) Forget(ctx context.Context, wanted []string, now time.Time, keep time.Duration) (gone []string, err error) {
+	const unwanted = `NOT EXISTS (SELECT FROM unnest($1::text[]) AS wanted WHERE wanted = host)`
+	err = postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `UPDATE certificates SET unwanted_since = NULL WHERE unwanted_since IS NOT NULL AND NOT (`+unwanted+`)`, wanted); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE certificates SET unwanted_since = $2 WHERE unwanted_since IS NULL AND `+unwanted, wanted, now); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `DELETE FROM certificates WHERE unwanted_since <= $1 RETURNING host`, now.Add(-keep))
+		if err != nil {
+			return err
+		}
+		gone, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("forget certificates: %w", err)
 	}

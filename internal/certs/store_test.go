@@ -53,11 +53,12 @@ func TestFailuresAreCountedAndForgottenWithSuccess(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	retry := b.now.Add(time.Minute)
-	require.NoError(t, b.store.Fail(t.Context(), "shop.test", "no\x00route \xff", b.now, retry))
-	require.NoError(t, b.store.Fail(t.Context(), "shop.test", strings.Repeat("ü", 5000), b.now, retry))
+	require.NoError(t, b.store.Fail(t.Context(), "shop.test", certs.Failure{Cause: certs.Forbidden, Reason: "no\x00route \xff", RetryAt: retry}, b.now))
+	require.NoError(t, b.store.Fail(t.Context(), "shop.test", certs.Failure{Cause: certs.Silent, Reason: strings.Repeat("ü", 5000), RetryAt: retry}, b.now))
 	r, err := b.store.Record(t.Context(), "shop.test")
 	require.NoError(t, err)
 	require.Equal(t, 2, r.Failures)
+	require.Equal(t, certs.Silent, r.Cause)
 	require.Less(t, len([]rune(r.LastError)), 2000)
 	require.False(t, r.Due(b.now))
 	require.True(t, r.Due(retry))
@@ -69,10 +70,11 @@ func TestFailuresAreCountedAndForgottenWithSuccess(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, r.Failures)
 	require.Empty(t, r.LastError)
+	require.Empty(t, r.Cause)
 	require.False(t, r.Due(b.now))
 	require.True(t, r.Due(stored.NotAfter.Add(-30*24*time.Hour)), "a third of its life is left")
 
-	require.NoError(t, b.store.Fail(t.Context(), "shop.test", "rate limited", b.now, retry))
+	require.NoError(t, b.store.Fail(t.Context(), "shop.test", certs.Failure{Cause: certs.TooMany, Reason: "rate limited", RetryAt: retry}, b.now))
 	kept, err := b.store.Load(t.Context(), "shop.test")
 	require.NoError(t, err)
 	require.Equal(t, stored.Chain, kept.Chain, "a failed renewal leaves the old one in use")
@@ -86,7 +88,7 @@ func TestSavingTellsTheEdges(t *testing.T) {
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	_, err = conn.Exec(t.Context(), "LISTEN edge_certificates")
 	require.NoError(t, err)
-	require.NoError(t, b.store.Fail(t.Context(), "shop.test", "no", b.now, b.now))
+	require.NoError(t, b.store.Fail(t.Context(), "shop.test", certs.Failure{Reason: "no", RetryAt: b.now}, b.now))
 	b.save("shop.test")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -95,24 +97,37 @@ func TestSavingTellsTheEdges(t *testing.T) {
 	require.Equal(t, "shop.test", n.Payload)
 }
 
-func TestForgetKeepsWhatIsWantedOrYoung(t *testing.T) {
+// What counts is for how long nobody has wanted it, not when it was renewed last.
+func TestForgetGoesByNeed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.save("wanted.test")
 	b.save("gone.test")
-	gone, err := b.store.Forget(t.Context(), []string{"wanted.test"}, b.now)
+	const day, week = 24 * time.Hour, 7 * 24 * time.Hour
+	forgotten := func(after time.Duration, wanted ...string) []string {
+		t.Helper()
+		gone, err := b.store.Forget(t.Context(), wanted, b.now.Add(after), week)
+		require.NoError(t, err)
+		return gone
+	}
+	require.Empty(t, forgotten(50*day, "wanted.test", "gone.test"), "in use, however long ago it was issued")
+	require.Empty(t, forgotten(51*day, "wanted.test"), "its domain has just been removed")
+	require.Empty(t, forgotten(57*day, "wanted.test", "gone.test"), "and is back")
+	require.Empty(t, forgotten(58*day, "wanted.test"), "and removed again")
+	require.Empty(t, forgotten(64*day, "wanted.test"))
+	require.Equal(t, []string{"gone.test"}, forgotten(65*day, "wanted.test"))
+	_, err := b.store.Load(t.Context(), "wanted.test")
 	require.NoError(t, err)
-	require.Empty(t, gone)
-	gone, err = b.store.Forget(t.Context(), []string{"wanted.test"}, b.now.Add(time.Second))
-	require.NoError(t, err)
-	require.Equal(t, []string{"gone.test"}, gone)
+	require.Empty(t, forgotten(66*day), "nobody is wanted any more")
+	b.save("wanted.test")
+	require.Empty(t, forgotten(80*day), "one that was issued since counts anew")
 }
 
 func TestRekeySealsAllWithTheFirstKey(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	before := b.save("shop.test")
-	require.NoError(t, b.store.Fail(t.Context(), "none.test", "no", b.now, b.now))
+	require.NoError(t, b.store.Fail(t.Context(), "none.test", certs.Failure{Reason: "no", RetryAt: b.now}, b.now))
 	require.NoError(t, b.store.WriteFile(t.Context(), "acme/ca/account.key", []byte("secret")))
 	both := certs.NewStore(b.pool, sealer(t, newKey+","+oldKey))
 	n, err := both.Rekey(t.Context())

@@ -31,18 +31,19 @@ type application struct {
 	at time.Time
 }
 
-// apply returns the domain as it is afterwards. Errors: ErrNotFound when it was given up meanwhile.
-func (a *application) apply(ctx context.Context, d Domain, v verdict) (Domain, error) {
+// apply returns the domain as it is afterwards; kept is false when the claim has expired and is dropped. Errors: ErrNotFound when it was
+// given up meanwhile.
+func (a *application) apply(ctx context.Context, d Domain, v verdict) (after Domain, kept bool, err error) {
 	if err := lockName(ctx, a.tx, d.Name); err != nil {
-		return d, err
+		return d, false, err
 	}
 	claims, err := a.lockClaims(ctx, d.Name)
 	if err != nil {
-		return d, err
+		return d, false, err
 	}
 	i := slices.IndexFunc(claims, func(c Domain) bool { return c.ID == d.ID })
 	if i < 0 {
-		return d, ErrNotFound
+		return d, false, ErrNotFound
 	}
 	d = claims[i]
 	others := slices.Delete(claims, i, i+1)
@@ -50,8 +51,6 @@ func (a *application) apply(ctx context.Context, d Domain, v verdict) (Domain, e
 	switch {
 	case d.Status == Pending && v.code == "":
 		d, err = a.prove(ctx, d, others, v.proofs)
-	case d.Status == Pending && !d.ExpiresAt.After(a.at):
-		return d, a.forget(ctx, d, "client.domain_expire", NoticeExpired)
 	case d.Status == Live && v.code != "" && !v.unknown:
 		d.Status, d.FlaggedAt = Misdirected, &a.at
 		err = a.tell(ctx, d, "client.domain_flag", NoticeMisdirected)
@@ -60,10 +59,13 @@ func (a *application) apply(ctx context.Context, d Domain, v verdict) (Domain, e
 		err = a.tell(ctx, d, "client.domain_recover", NoticeLive)
 	}
 	if err != nil {
-		return d, err
+		return d, false, err
+	}
+	if d.Status == Pending && !d.ExpiresAt.After(a.at) { // also one that another client keeps from being proven
+		return d, false, a.forget(ctx, d, "client.domain_expire", NoticeExpired)
 	}
 	d.NextCheckAt = d.next(a.at)
-	return d, update(ctx, a.tx, d)
+	return d, true, update(ctx, a.tx, d)
 }
 
 // lockClaims locks the tenants that claim a domain, in the order that everybody keeps, and returns their claims.

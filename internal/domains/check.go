@@ -18,7 +18,8 @@ const (
 	checksPerRun = 1000
 )
 
-// Verify looks at the DNS of the caller's domain now, and returns the domain as that leaves it. Errors: tenants.ErrNotFound, ErrNotFound.
+// Verify looks at the DNS of the caller's domain now, and returns the domain as that leaves it. Errors: tenants.ErrNotFound, ErrNotFound,
+// ErrExpired.
 func (s *Service) Verify(ctx context.Context, p accounts.Principal, ip netip.Addr, name, text string) (Domain, error) {
 	t, err := s.deps.Tenants.Get(ctx, p, name)
 	if err != nil {
@@ -49,7 +50,7 @@ func (s *Service) CheckDue(ctx context.Context) (int, error) {
 	for i, d := range due {
 		g.Go(func() error {
 			_, err := s.check(ctx, accounts.System(), netip.Addr{}, d)
-			if err != nil && !errors.Is(err, ErrNotFound) { // given up meanwhile
+			if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrExpired) { // given up meanwhile, or now
 				failures[i] = wrap(err, "check domain "+d.Name)
 			}
 			return nil
@@ -69,11 +70,15 @@ func (s *Service) check(ctx context.Context, p accounts.Principal, ip netip.Addr
 	if err := ctx.Err(); err != nil {
 		return d, err
 	}
+	kept := false
 	err = postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 		a := application{Service: s, tx: tx, by: p, ip: ip, at: s.now()}
-		d, err = a.apply(ctx, d, v)
+		d, kept, err = a.apply(ctx, d, v)
 		return err
 	})
+	if err == nil && !kept {
+		err = ErrExpired
+	}
 	return d, err
 }
 

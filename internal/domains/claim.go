@@ -42,23 +42,6 @@ func (s *Service) Of(ctx context.Context, p accounts.Principal, name string) (Ov
 	return o, err
 }
 
-// Certificates returns how those of some domains stand.
-func (s *Service) Certificates(ctx context.Context, list ...Domain) (map[string]certs.Record, error) {
-	found := map[string]certs.Record{}
-	if len(list) == 0 {
-		return found, nil
-	}
-	hosts := make([]string, 0, len(list))
-	for _, d := range list {
-		hosts = append(hosts, d.Name)
-	}
-	records, err := certs.Records(ctx, s.deps.Pool, hosts...)
-	for _, r := range records {
-		found[r.Host] = r
-	}
-	return found, err
-}
-
 // NamesOf returns the domains of several tenants, proven or not, for lists.
 func (s *Service) NamesOf(ctx context.Context, ids []tenants.ID) (map[tenants.ID][]string, error) {
 	rows, err := s.deps.Pool.Query(ctx, "SELECT tenant_id, domain FROM tenant_domains WHERE tenant_id = ANY($1) ORDER BY id", ids)
@@ -76,7 +59,7 @@ func (s *Service) NamesOf(ctx context.Context, ids []tenants.ID) (map[tenants.ID
 }
 
 // Add claims a domain for the caller's tenant. Nothing is routed until it is proven.
-// Errors: tenants.ErrNotFound, ErrBadDomain, ErrAlreadyAdded, ErrInUse, ErrTooMany, ErrConflict.
+// Errors: tenants.ErrNotFound, ErrBadDomain, ErrNoCA, ErrAlreadyAdded, ErrInUse, ErrTooMany, ErrConflict.
 func (s *Service) Add(ctx context.Context, p accounts.Principal, ip netip.Addr, name, text string) (tenants.Tenant, Domain, error) {
 	if _, err := s.deps.Tenants.Get(ctx, p, name); err != nil { // before anything else is told
 		return tenants.Tenant{}, Domain{}, err
@@ -84,6 +67,9 @@ func (s *Service) Add(ctx context.Context, p accounts.Principal, ip netip.Addr, 
 	domain, display, err := s.parse(text)
 	if err != nil {
 		return tenants.Tenant{}, Domain{}, err
+	}
+	if s.opts.NoCA {
+		return tenants.Tenant{}, Domain{}, ErrNoCA
 	}
 	var t tenants.Tenant
 	var d Domain

@@ -37,6 +37,8 @@ type Options struct {
 	Reserved     []string      // hosts of the platform's elsewhere, its front end's for example
 	Addresses    []netip.Addr  // of the edges; none: those that the platform's addresses lead to
 	Certified    bool          // only a domain with a certificate can be the primary one: links are https
+	NoCA         bool          // there is HTTPS, and nobody who issues certificates for own domains: none can be added
+	Authority    string        // the CA as CAA records name it; "": unnamed
 	ClaimAge     time.Duration // after which a claim that nobody has proven is dropped, default 7 days
 	CheckTimeout time.Duration // of the look-ups for one domain, default 10 s
 }
@@ -60,6 +62,8 @@ var (
 	ErrNotFound     = errs.New(errs.NotFound, "domain_not_found", "Domain not found")
 	ErrTooMany      = errs.New(errs.Conflict, "too_many_domains", "The plan has no room for another domain")
 	ErrConflict     = errs.New(errs.Conflict, "state_conflict", "Domains can be added to a client that is active or suspended")
+	ErrExpired      = errs.New(errs.NotFound, "domain_claim_expired", "Nobody has proven this domain in time, so it has been dropped; it can be added again")
+	ErrNoCA         = errs.New(errs.Unavailable, "domains_unavailable", "Own domains can't be added: this platform has no certificate authority for them")
 	ErrNotLive      = errs.New(errs.Conflict, "domain_not_live", "Only a domain that is live can be the primary one")
 
 	ErrNoCertificate = errs.New(errs.Conflict, "domain_without_certificate",

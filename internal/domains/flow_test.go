@@ -167,6 +167,15 @@ func TestADomainWithAnotherOwnerMoves(t *testing.T) {
 	require.Equal(t, domains.Pending, got.Status)
 	require.Equal(t, "held_by_another", got.ReasonCode)
 
+	b.advance(7 * 24 * time.Hour)
+	require.Equal(t, 2, b.check())
+	require.Empty(t, b.of(bob, beta), "a claim that another keeps from being proven expires, too")
+	require.Equal(t, domains.Live, b.of(ada, acme)[0].Status)
+
+	b.zone.set(old.ProofName(), "TXT")
+	b.advance(25 * time.Hour)
+	require.Equal(t, 1, b.check())
+	fresh = b.add(bob, beta, "erp.example.com")
 	b.zone.set(old.ProofName(), "TXT", `"`+fresh.ProofValue()+`"`)
 	require.Equal(t, domains.Live, b.verify(bob, beta, "erp.example.com").Status)
 	require.Empty(t, b.of(ada, acme))
@@ -189,6 +198,12 @@ func TestUnprovenClaimsExpire(t *testing.T) {
 	require.Empty(t, b.of(ada, acme))
 	require.Equal(t, []string{"domain.expired"}, b.told(acme))
 	require.Equal(t, []string{"client.domain_add", "client.domain_expire"}, b.actions(acme))
+
+	b.add(ada, acme, "erp.example.com")
+	b.advance(7 * 24 * time.Hour)
+	_, err := b.Verify(t.Context(), ada, b.ip, acme.Name, "erp.example.com")
+	require.ErrorIs(t, err, domains.ErrExpired, "the owner may look before we do")
+	require.Empty(t, b.of(ada, acme))
 	b.add(ada, acme, "erp.example.com")
 }
 
@@ -294,7 +309,7 @@ func TestSetPrimary(t *testing.T) {
 
 func TestAPrimaryDomainHasACertificate(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *domains.Options) { o.Certified = true })
+	b := setup(t, func(o *domains.Options) { o.Certified, o.Authority = true, "letsencrypt.org" })
 	ada, acme := b.owner("acme")
 	d := b.live(ada, acme, "erp.example.com")
 	refused := func() {
@@ -303,13 +318,14 @@ func TestAPrimaryDomainHasACertificate(t *testing.T) {
 		require.ErrorIs(t, err, domains.ErrNoCertificate)
 	}
 	refused()
-	_, err := b.pool.Exec(t.Context(), `INSERT INTO certificates (host, failures, last_error, last_error_at, updated_at) VALUES ($1, 1, 'CAA forbids it', now(), now())`, d.Name)
+	_, err := b.pool.Exec(t.Context(), `INSERT INTO certificates (host, failures, cause, last_error, last_error_at, updated_at)
+		VALUES ($1, 1, 'caa', 'the words of the CA', now(), now())`, d.Name)
 	require.NoError(t, err)
 	refused()
 	o, err := b.Of(t.Context(), ada, acme.Name)
 	require.NoError(t, err)
-	require.Equal(t, "CAA forbids it", o.Certificates[d.Name].LastError)
-	_, err = b.pool.Exec(t.Context(), `UPDATE certificates SET chain = 'x', private_key = 'x', issuer = 'x', version = 1, failures = 0, last_error = NULL,
+	require.Contains(t, b.Trouble(o.Certificates[d.Name]), "allows letsencrypt.org")
+	_, err = b.pool.Exec(t.Context(), `UPDATE certificates SET chain = 'x', private_key = 'x', issuer = 'x', version = 1, failures = 0, cause = '', last_error = NULL,
 		last_error_at = NULL, not_before = $1, not_after = $2, renew_at = $1`, b.clock(), b.clock().Add(time.Hour))
 	require.NoError(t, err)
 	_, err = b.SetPrimary(t.Context(), ada, b.ip, acme.Name, d.Name)

@@ -55,15 +55,24 @@ func setup(t *testing.T, change ...func(*domains.Options)) *bundle {
 	b.ops, err = ops.New(ops.Deps{Pool: b.pool, Log: log}, ops.Options{})
 	require.NoError(t, err)
 	b.tenants = tenants.New(tenants.Deps{Pool: b.pool, Sealer: sealer, Audit: audit.New(b.pool), Ops: b.ops, Now: b.clock}, tenants.Options{BaseDomain: base})
+	b.Service = b.another(change...)
+	return b
+}
+
+// another returns the service of a process with other options.
+func (b *bundle) another(change ...func(*domains.Options)) *domains.Service {
+	b.t.Helper()
 	r, err := resolver.New([]string{b.zone.address})
-	require.NoError(t, err)
+	require.NoError(b.t, err)
 	opts := domains.Options{BaseDomain: base, Reserved: []string{"app.example.org"}, Addresses: []netip.Addr{edge4, edge6}}
 	for _, c := range change {
 		c(&opts)
 	}
-	b.Service, err = domains.New(domains.Deps{Pool: b.pool, Tenants: b.tenants, Audit: audit.New(b.pool), Resolver: r, Log: log, Now: b.clock}, opts)
-	require.NoError(t, err)
-	return b
+	s, err := domains.New(domains.Deps{
+		Pool: b.pool, Tenants: b.tenants, Audit: audit.New(b.pool), Resolver: r, Log: slog.New(slog.DiscardHandler), Now: b.clock,
+	}, opts)
+	require.NoError(b.t, err)
+	return s
 }
 
 func (b *bundle) clock() time.Time {
