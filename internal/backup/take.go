@@ -155,17 +155,10 @@ func attemptKey(prefix, object string) string {
 	return prefix + hex.EncodeToString(salt[:]) + "." + object
 }
 
-// copyAll copies the files that there are, then the database, then the files that came meanwhile: Odoo writes a file before it commits the
+// copyAll copies files and database side by side, and what one of them lacks of the other then: Odoo writes a file before it commits the
 // attachment, and removes none but those that nothing has needed for long. Whether that was enough is checked, not hoped for.
 func (c *copying) copyAll(ctx context.Context) error {
 	mount := helperName(c.backup, "files")
-	volume, dir := c.opts.Filestore(c.tenant)
-	if err := c.volumes.MountVolume(ctx, mount, volume, c.access.TenantID.String(), c.opts.Image, true); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return ErrVolumeGone.WithCause(err)
-		}
-		return fmt.Errorf("mount the filestore: %w", err)
-	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
@@ -173,6 +166,8 @@ func (c *copying) copyAll(ctx context.Context) error {
 			c.log.Warn("a backup's container stays behind", "container", mount, "error", err)
 		}
 	}()
+	_, dir := c.opts.Filestore(c.tenant)
+	tree := tree{volumes: c.volumes, mount: mount, root: dir}
 	key := attemptKey(c.backup.KeyPrefix, archive.FilestoreObject)
 	return c.upload(ctx, key, c.disk.FilestoreBytes, func(ctx context.Context, out io.Writer) error {
 		files, err := c.keys.NewFilesWriter(out)
@@ -180,12 +175,7 @@ func (c *copying) copyAll(ctx context.Context) error {
 			return err
 		}
 		defer files.Discard()
-		tree := tree{volumes: c.volumes, mount: mount, root: dir}
-		if err := tree.add(ctx, files, ""); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		c.run.Note(ctx, "The files are copied; the database is next")
-		if err := c.copyDatabase(ctx, func(ctx context.Context, s Snapshot) error { return addLate(ctx, s, files, tree) }); err != nil {
+		if err := c.copyBoth(ctx, files, tree); err != nil {
 			return err
 		}
 		done, err := files.Close()
@@ -196,6 +186,60 @@ func (c *copying) copyAll(ctx context.Context) error {
 		c.m.Filestore = &done
 		return nil
 	})
+}
+
+// copyBoth copies the database again if Odoo removed a file while it was copied: what is then needed is there, as all files are copied by
+// then but those that came last.
+func (c *copying) copyBoth(ctx context.Context, files *archive.FilesWriter, tree tree) error {
+	var missing error
+	check := func(ctx context.Context, s Snapshot) error {
+		missing = addLate(ctx, s, files, tree)
+		if errors.Is(missing, ErrFilesMissing) {
+			return nil
+		}
+		return missing
+	}
+	copied := make(chan struct{})
+	err := sideBySide(ctx, func(ctx context.Context) error {
+		if err := c.copyFiles(ctx, files, tree); err != nil {
+			return err
+		}
+		c.run.Note(ctx, "The files are copied")
+		close(copied)
+		return nil
+	}, func(ctx context.Context) error {
+		return c.copyDatabase(ctx, func(ctx context.Context, s Snapshot) error {
+			select {
+			case <-copied:
+				return check(ctx, s)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	if err != nil || missing == nil {
+		return err
+	}
+	c.run.Note(ctx, "A file is missing that the database needed when it was copied; the database is copied again")
+	if err := c.copyDatabase(ctx, check); err != nil {
+		return err
+	}
+	return missing
+}
+
+// copyFiles copies the files that there are.
+func (c *copying) copyFiles(ctx context.Context, files *archive.FilesWriter, from tree) error {
+	volume, _ := c.opts.Filestore(c.tenant)
+	if err := c.volumes.MountVolume(ctx, from.mount, volume, c.access.TenantID.String(), c.opts.Image, true); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrVolumeGone.WithCause(err)
+		}
+		return fmt.Errorf("mount the filestore: %w", err)
+	}
+	if err := from.add(ctx, files, ""); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // copyDatabase dumps a snapshot, and has check look at the same one.

@@ -3,12 +3,9 @@ package backup
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha1" //nolint:gosec // it is how Odoo names its files
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"reflect"
 
 	"github.com/jackc/pgx/v5"
@@ -126,23 +123,27 @@ func (w *Worker) prove(ctx context.Context, b Backup, written archive.Manifest) 
 	if !sameManifest(stored, written) {
 		return archive.ErrDamaged.WithCause(errors.New("the stored manifest is another one"))
 	}
-	err = w.read(ctx, b.KeyPrefix+stored.Dump.Object, stored.Dump, func(content io.Reader) error {
-		_, err := io.Copy(io.Discard, content)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("read the dump back: %w", err)
-	}
-	if stored.Filestore == nil {
+	return sideBySide(ctx, func(ctx context.Context) error {
+		err := w.read(ctx, b.KeyPrefix+stored.Dump.Object, stored.Dump, func(content io.Reader) error {
+			_, err := io.Copy(io.Discard, content)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("read the dump back: %w", err)
+		}
 		return nil
-	}
-	err = w.read(ctx, b.KeyPrefix+stored.Filestore.Object, stored.Filestore.Part, func(content io.Reader) error {
-		return checkFiles(content, *stored.Filestore)
+	}, func(ctx context.Context) error {
+		if stored.Filestore == nil {
+			return nil
+		}
+		err := w.read(ctx, b.KeyPrefix+stored.Filestore.Object, stored.Filestore.Part, func(content io.Reader) error {
+			return checkFiles(content, *stored.Filestore)
+		})
+		if err != nil {
+			return fmt.Errorf("read the filestore back: %w", err)
+		}
+		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("read the filestore back: %w", err)
-	}
-	return nil
 }
 
 func (w *Worker) readManifest(ctx context.Context, prefix string) (archive.Manifest, error) {
@@ -163,21 +164,15 @@ func sameManifest(a, b archive.Manifest) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// checkFiles counts the files that are what their names say.
+// checkFiles counts the files. That each is what its name says was seen when it was copied, and that the archive is the same its hash tells.
 func checkFiles(content io.Reader, want archive.Files) error {
 	var count int64
-	err := archive.EachFile(content, func(header *tar.Header, file io.Reader) error {
-		sum := sha1.New() //nolint:gosec // see the import
-		if _, err := io.Copy(sum, file); err != nil {
-			return err
-		}
-		if hex.EncodeToString(sum.Sum(nil)) == path.Base(header.Name) {
-			count++
-		}
+	err := archive.EachFile(content, func(*tar.Header, io.Reader) error {
+		count++
 		return nil
 	})
-	if err == nil && count != want.Count {
-		err = archive.ErrDamaged.WithCause(fmt.Errorf("%d files are what their names say, not %d", count, want.Count))
+	if err == nil && count < want.Count {
+		err = archive.ErrDamaged.WithCause(fmt.Errorf("there are %d files, not %d", count, want.Count))
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"path"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -101,22 +102,42 @@ func helperName(b Backup, what string) string { return "backup_" + path.Base(b.K
 // upload stores what write writes, as it comes.
 func (w *Worker) upload(ctx context.Context, key string, size int64, write func(ctx context.Context, out io.Writer) error) error {
 	in, out := io.Pipe()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
+	return sideBySide(ctx, func(ctx context.Context) error {
+		defer func() { _ = in.CloseWithError(errPutEnded) }() // never fails, and is of no consequence after the next
 		err := w.store.Put(ctx, key, in, size)
-		_ = in.CloseWithError(cmp.Or(err, errPutEnded)) // never fails
+		_ = in.CloseWithError(cmp.Or(err, errPutEnded))
 		return err
-	})
-	g.Go(func() error {
+	}, func(ctx context.Context) error {
+		defer func() { _ = out.CloseWithError(errWriterGone) }() // what isn't written to its end must not pass for whole
 		err := write(ctx, out)
-		_ = out.CloseWithError(err) // never fails
+		_ = out.CloseWithError(err)
 		return err
 	})
-	return g.Wait()
 }
 
-// errPutEnded is what a writer hears whose store has taken all it wants.
-var errPutEnded = errors.New("the store stopped reading")
+var (
+	// errPutEnded is what a writer hears whose store has taken all it wants.
+	errPutEnded = errors.New("the store stopped reading")
+	// errWriterGone is what the store hears of a writer that panicked.
+	errWriterGone = errors.New("what was to be stored ended too early")
+)
+
+// sideBySide does all at once; the first error ends the others. A panic is an error as well: in a goroutine of its own it would end the
+// process, with all else that goes on in it.
+func sideBySide(ctx context.Context, all ...func(ctx context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, do := range all {
+		g.Go(func() (err error) {
+			defer func() {
+				if v := recover(); v != nil {
+					err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+				}
+			}()
+			return do(ctx)
+		})
+	}
+	return g.Wait()
+}
 
 // read gives the plain content of a stored part to fn, which must read it to its end: only there it is known to be right.
 func (w *Worker) read(ctx context.Context, key string, want archive.Part, fn func(content io.Reader) error) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -49,6 +50,11 @@ func (d *download) open(ctx context.Context) error {
 	if err != nil {
 		stop()
 		return classify(fmt.Errorf("read %s: %w", d.key, err))
+	}
+	if got := aws.ToString(out.ContentRange); d.at > 0 && !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", d.at)) {
+		stop()
+		_ = out.Body.Close()
+		return backup.ErrStoreRefused.WithCause(fmt.Errorf("read %s from byte %d: the answer is of the range %q", d.key, d.at, got))
 	}
 	if d.etag == nil {
 		d.etag = out.ETag

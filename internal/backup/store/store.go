@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	tmtypes "github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
 
 	"controlplane/internal/backup"
 	"controlplane/internal/secrets"
@@ -73,7 +75,8 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
-// sdkOptions leave out the checksum headers that came in 2025, which other servers refuse; what is stored bears hashes of its own.
+// sdkOptions leave out the checksum headers that came in 2025, which other servers refuse, and have bodies go unsigned, for whose hash both
+// sides would have to read them once more: what is stored bears hashes of its own, and is read back.
 func sdkOptions(o Options, timeout time.Duration) s3.Options {
 	transport := awshttp.NewBuildableClient().WithTimeout(timeout).WithTransportOptions(func(t *http.Transport) {
 		t.DialContext = (&net.Dialer{Timeout: connectIn}).DialContext
@@ -89,6 +92,7 @@ func sdkOptions(o Options, timeout time.Duration) s3.Options {
 		RetryMaxAttempts:           tries,
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
+		APIOptions:                 []func(*middleware.Stack) error{v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware},
 		DisableLogOutputChecksumValidationSkipped: true,
 	}
 	if o.Endpoint != "" {

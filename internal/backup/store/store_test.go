@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -247,6 +248,27 @@ func TestGet_NeverMixesTwoObjects(t *testing.T) {
 	close(replaced)
 	_, err = io.Copy(io.Discard, r)
 	require.Error(t, err)
+	require.NoError(t, r.Close())
+}
+
+// A server, or something before it, may give all of an object whatever part is asked for: that is no damage to the object.
+func TestGet_RefusesAnotherPartThanItAskedFor(t *testing.T) {
+	t.Parallel()
+	content := noise(2 << 20)
+	deaf := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"one"`)
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		_, _ = w.Write(content[:1<<20])
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(deaf.Close)
+	s, err := store.New(store.Options{Endpoint: deaf.URL, Bucket: "backups", AccessKey: "tests", SecretKey: "tests"})
+	require.NoError(t, err)
+	r, err := s.Get(t.Context(), "x")
+	require.NoError(t, err)
+	n, err := io.Copy(io.Discard, r)
+	require.ErrorIs(t, err, backup.ErrStoreRefused)
+	require.LessOrEqual(t, n, int64(1<<20))
 	require.NoError(t, r.Close())
 }
 
