@@ -123,6 +123,8 @@ func (e *Edge) keepCertificates(ctx context.Context) {
 	defer group.Wait()
 	if e.tls.keeper != nil {
 		group.Go(func() { e.tls.keeper.Run(ctx) })
+	} else {
+		e.log.WarnContext(ctx, "there is no CA to ask: clients' own domains get no certificates")
 	}
 	if e.tls.files != nil {
 		group.Go(func() { e.tls.watchFiles(ctx, e.log) })

@@ -19,6 +19,7 @@ import (
 
 	"controlplane/internal/acme"
 	"controlplane/internal/acme/acmetest"
+	"controlplane/internal/certs"
 	"controlplane/internal/dnsupdate"
 	"controlplane/internal/edge"
 	"controlplane/internal/tenants"
@@ -231,6 +232,35 @@ func (s *secure) certificateFiles() {
 	require.NoError(s.t, os.WriteFile(s.tls.KeyFile, key, 0o600))
 }
 
+// A domain whose certificate can't be had leaves everything else as it was, and its row says why.
+func TestTLS_ADomainWithoutACertificate(t *testing.T) {
+	t.Parallel()
+	s := setupTLS(t, acmetest.Resolver(t), nil, func(o *edge.Options) { o.MetricsListen = freeAddress(t) })
+	s.certificateFiles()
+	s.ca.Trouble(acmetest.RateLimited("too many certificates"))
+	id := s.tenant("shop", tenants.Active, newUpstream(t, says("hello from Odoo"), nil))
+	s.domain(id, "shop.test", "live")
+	s.begin()
+	eventually(t, "the reason is put down", func() bool {
+		r, err := s.tls.Store.Record(t.Context(), "shop.test")
+		return err == nil && r.Cause == certs.TooMany && r.RetryAt.After(r.LastErrorAt)
+	})
+	_, err := s.shake("shop.test")
+	require.Error(t, err)
+	chain, err := os.ReadFile(s.tls.CertFile)
+	require.NoError(t, err)
+	_, err = s.shake("shop.example.test", func(c *tls.Config) { c.RootCAs = pool509(chain) })
+	require.NoError(t, err, "the platform's address works")
+	require.Equal(t, http.StatusOK, s.status("http://shop.test/web/health"), "it is routed all the same")
+	require.Contains(t, s.metrics(), `odoohost_edge_certificates{state="missing"} 1`)
+
+	s.ca.Trouble(nil)
+	done, err := acme.Obtain(t.Context(), acme.Deps{Store: s.tls.Store, Issuer: s.tls.ACME, Log: slog.New(slog.DiscardHandler)}, "shop.test", true)
+	require.NoError(t, err)
+	require.True(t, done)
+	s.served("shop.test")
+}
+
 func TestTLS_FilesWithoutACA(t *testing.T) {
 	t.Parallel()
 	s := setupTLS(t, acmetest.Resolver(t), nil, func(o *edge.Options) { o.MetricsListen = freeAddress(t) })
@@ -244,13 +274,25 @@ func TestTLS_FilesWithoutACA(t *testing.T) {
 	require.NoError(t, err)
 	s.refusesStrangers()
 	require.Zero(t, s.ca.Orders.Load())
-	res, err := http.Get("http://" + s.opts.MetricsListen + "/metrics") //nolint:noctx // loopback
-	require.NoError(t, err)
-	metrics, err := io.ReadAll(res.Body)
-	require.NoError(t, err)
-	require.NoError(t, res.Body.Close())
-	require.Contains(t, string(metrics), `odoohost_edge_certificates{state="valid"} 1`)
-	require.Contains(t, string(metrics), `odoohost_edge_certificate_expiry_timestamp_seconds{host="certificate files"}`)
+	metrics := s.metrics()
+	require.Contains(t, metrics, `odoohost_edge_certificates{state="valid"} 1`)
+	require.Contains(t, metrics, `odoohost_edge_certificate_expiry_timestamp_seconds{host="certificate files"}`)
+}
+
+// metrics returns what operators are told.
+func (s *secure) metrics() string {
+	s.t.Helper()
+	var text []byte
+	eventually(s.t, "metrics are told", func() bool {
+		res, err := http.Get("http://" + s.opts.MetricsListen + "/metrics") //nolint:noctx // loopback
+		if err != nil {
+			return false
+		}
+		defer func() { _ = res.Body.Close() }()
+		text, err = io.ReadAll(res.Body)
+		return err == nil
+	})
+	return string(text)
 }
 
 func TestTLS_NeedsACertificateForThePlatform(t *testing.T) {
