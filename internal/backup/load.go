@@ -3,6 +3,8 @@ package backup
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha1" //nolint:gosec // it is how Odoo names its files
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,48 +15,56 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"controlplane/internal/backup/archive"
-	"controlplane/internal/ops"
 )
 
-// load restores beside what there is: nothing of it is seen yet.
-func (w *Worker) load(ctx context.Context, r restore) error {
-	m, err := w.readManifest(ctx, r.backup.KeyPrefix)
+// place is where a backup is loaded: an empty database and a volume that nobody uses yet. Whose they are is the caller's business: the
+// client's own, beside what runs, another client's, or a sandbox's.
+type place struct {
+	// access is how the database is reached, as a role that may fill it. Its tenant's id is what the volume is labelled with, and Tool the
+	// beginning of the names of the containers that help.
+	access Access
+	// volume is as Runner.EnsureVolume makes one; the files get the owner of its root.
+	volume string
+	// dir is where in the volume they lie: what Odoo finds by the name that the database has in the end, "filestore/<name>".
+	dir string
+}
+
+// progress is how far something long has come.
+type progress struct {
+	what        string // "of the database", as an owner reads it
+	done, total int64  // bytes
+}
+
+// load fills a place with a full backup, and wants it to be what the manifest says: the same database.uuid, modules and row counts, and a
+// file for each attachment. What it leaves in the place when it fails is the caller's to drop. tell hears often how far it is; it may be nil.
+// Errors: ErrNotFull, ErrNotTheSame, ErrNoSpace, ErrObjectMissing, archive.ErrDamaged, archive.ErrWrongKey, ErrDatabaseUnreachable.
+func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(progress)) (archive.Manifest, error) {
+	m, err := w.readManifest(ctx, b.KeyPrefix)
 	if err != nil {
-		return err
+		return m, err
 	}
 	if m.Filestore == nil {
-		return ErrNotFull
+		return m, ErrNotFull
 	}
-	if err := w.loadDatabase(ctx, r, m); err != nil {
-		return err
+	if tell == nil {
+		tell = func(progress) {}
 	}
-	r.Note(ctx, "The database is restored; the files are next")
-	if err := w.loadFiles(ctx, r, *m.Filestore); err != nil {
-		return err
-	}
-	r.Note(ctx, "The files are restored")
-	return nil
-}
-
-func (w *Worker) loadDatabase(ctx context.Context, r restore, m archive.Manifest) error {
-	access, err := w.access(ctx, r.backup, r.tenant)
-	if err != nil {
-		return err
-	}
-	if access.Database, err = w.cluster.BeginRestore(ctx, r.tenant.DBName, r.tenant.ID.Subject()); err != nil {
-		return err
-	}
-	err = w.read(ctx, r.backup.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
-		return w.database.Restore(ctx, access, &noted{r: content, total: m.Dump.Bytes, tell: func(text string) { r.Note(ctx, text) }}, m.Dump.Bytes)
+	err = w.read(ctx, b.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
+		counted := &counted{r: content, tell: tell, progress: progress{what: "of the database", total: m.Dump.Bytes}}
+		return w.database.Restore(ctx, into.access, counted, m.Dump.Bytes)
 	})
 	if err != nil {
-		return err
+		return m, err
 	}
-	return w.compare(ctx, access, m.Database)
+	files, err := w.loadFiles(ctx, b.KeyPrefix, *m.Filestore, into, tell)
+	if err != nil {
+		return m, err
+	}
+	return m, w.compare(ctx, into.access, m.Database, files)
 }
 
-// compare wants what was restored to be what the manifest says.
-func (w *Worker) compare(ctx context.Context, access Access, want archive.Database) error {
+// compare wants what was restored to be what the manifest says, and to find all its files.
+func (w *Worker) compare(ctx context.Context, access Access, want archive.Database, files fileNames) error {
 	snapshot, err := w.database.Snapshot(ctx, access)
 	if err != nil {
 		return err
@@ -67,14 +77,19 @@ func (w *Worker) compare(ctx context.Context, access Access, want archive.Databa
 	if got.UUID != want.UUID || !maps.Equal(got.Rows, want.Rows) || !maps.Equal(got.Modules, want.Modules) {
 		return ErrNotTheSame.WithCause(fmt.Errorf("restored: %s, rows %v; in the backup: %s, rows %v", got.UUID, got.Rows, want.UUID, want.Rows))
 	}
-	return nil
+	return snapshot.EachFile(ctx, func(name string) error {
+		if !files.has(name) {
+			return ErrNotTheSame.WithCause(fmt.Errorf("an attachment needs the file %q, which wasn't restored", name))
+		}
+		return nil
+	})
 }
 
-func (w *Worker) loadFiles(ctx context.Context, r restore, files archive.Files) error {
-	mount := helperName(r.backup, "restore")
-	volume, dir := w.opts.Filestore(r.tenant)
-	if err := w.volumes.MountVolume(ctx, mount, volume, r.tenant.ID.String(), w.opts.Image, false); err != nil {
-		return fmt.Errorf("mount the filestore: %w", err)
+// loadFiles returns what it put into the volume.
+func (w *Worker) loadFiles(ctx context.Context, prefix string, files archive.Files, into place, tell func(progress)) (fileNames, error) {
+	mount := into.access.Tool + "_files"
+	if err := w.volumes.MountVolume(ctx, mount, into.volume, into.access.TenantID.String(), w.opts.Image, false); err != nil {
+		return nil, fmt.Errorf("mount the filestore: %w", err)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -85,13 +100,15 @@ func (w *Worker) loadFiles(ctx context.Context, r restore, files archive.Files) 
 	}()
 	owner, err := w.ownerOf(ctx, mount)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return w.read(ctx, r.backup.KeyPrefix+files.Object, files.Part, func(content io.Reader) error {
+	names := fileNames{}
+	err = w.read(ctx, prefix+files.Object, files.Part, func(content io.Reader) error {
+		content = &counted{r: content, tell: tell, progress: progress{what: "of the files", total: files.Bytes}}
 		in, out := io.Pipe()
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error {
-			err := owner.repack(content, out, dir)
+			err := owner.repack(content, out, into.dir, names)
 			_ = out.CloseWithError(err) // never fails
 			return err
 		})
@@ -102,6 +119,24 @@ func (w *Worker) loadFiles(ctx context.Context, r restore, files archive.Files) 
 		})
 		return g.Wait()
 	})
+	return names, err
+}
+
+// fileNames are names of a filestore's files, as short as they can be kept: there may be a million.
+type fileNames map[[sha1.Size]byte]struct{}
+
+// key takes the digits that a valid name consists of.
+func (fileNames) key(name string) (key [sha1.Size]byte) {
+	_, _ = hex.Decode(key[:], []byte(path.Base(name))) // a valid name's can be
+	return key
+}
+
+func (f fileNames) has(name string) bool {
+	if !archive.ValidFileName(name) {
+		return false
+	}
+	_, ok := f[f.key(name)]
+	return ok
 }
 
 // owner is whose Odoo's files are, in numbers: those of the volume's root, which Odoo's image gave it.
@@ -120,8 +155,8 @@ func (w *Worker) ownerOf(ctx context.Context, mount string) (owner, error) {
 	return owner{header.Uid, header.Gid}, nil
 }
 
-// repack turns a backup's part into an archive of the volume's root.
-func (o owner) repack(part io.Reader, to io.Writer, dir string) error {
+// repack turns a backup's part into an archive of the volume's root, and notes the names of its files.
+func (o owner) repack(part io.Reader, to io.Writer, dir string, names fileNames) error {
 	out := tar.NewWriter(to)
 	made := map[string]bool{}
 	folder := func(name string) error {
@@ -152,6 +187,7 @@ func (o owner) repack(part io.Reader, to io.Writer, dir string) error {
 		if err != nil {
 			return err
 		}
+		names[names.key(header.Name)] = struct{}{}
 		_, err = io.Copy(out, content)
 		return err
 	})
@@ -161,32 +197,17 @@ func (o owner) repack(part io.Reader, to io.Writer, dir string) error {
 	return out.Close()
 }
 
-// unload drops what was restored beside the tenant's database. Files stay: they harm nobody. It is for what wasn't swapped, and runs even if
-// nothing was loaded: what an earlier restore put aside isn't its business.
-func (w *Worker) unload(ctx context.Context, run *ops.Run) error {
-	r, err := w.ofRestore(ctx, run)
-	if err != nil {
-		return err
-	}
-	return w.cluster.DropRestored(ctx, r.tenant.DBName, r.tenant.ID.Subject())
-}
-
-// noted tells now and then how much of a dump was read.
-type noted struct {
-	r     io.Reader
-	total int64
-	read  int64
-	told  int64 // tenths
-	tell  func(text string)
+// counted tells how much of something was read.
+type counted struct {
+	r io.Reader
+	progress
+	tell func(progress)
 }
 
 // Read reads on.
-func (n *noted) Read(p []byte) (int, error) {
-	got, err := n.r.Read(p)
-	n.read += int64(got)
-	if tenths := n.read * 10 / max(n.total, 1); tenths > n.told && n.total > 50<<20 {
-		n.told = tenths
-		n.tell(fmt.Sprintf("%d of %d MB of the database are read", n.read>>20, n.total>>20))
-	}
-	return got, err
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.done += int64(n)
+	c.tell(c.progress)
+	return n, err
 }

@@ -89,11 +89,17 @@ type Volumes interface {
 	// WriteTree unpacks a tar into the volume's root.
 	WriteTree(ctx context.Context, name string, archive io.Reader) error
 	RemoveContainer(ctx context.Context, name string) error
+	// HasVolume reports whether the tenant's volume of this name is there.
+	HasVolume(ctx context.Context, volume, tenant string) (bool, error)
+	// RemoveVolumeOf removes a volume of the tenant's; absence is success, and so is a name that is another tenant's by now.
+	RemoveVolumeOf(ctx context.Context, volume, tenant string) error
 }
 
 // Cluster has databases beside a tenant's own, for restores. A tenant is named by its database, and by its operations subject. All of it may
 // be repeated.
 type Cluster interface {
+	// HasTenant reports whether the tenant's own database is there.
+	HasTenant(ctx context.Context, database, subject string) (bool, error)
 	// BeginRestore makes an empty database that the tenant's role may fill, and returns its name.
 	BeginRestore(ctx context.Context, database, subject string) (into string, err error)
 	// DropRestored drops it again. The tenant's own isn't touched.
@@ -108,9 +114,15 @@ type Cluster interface {
 	) (int, error)
 }
 
-// Runner starts and stops a tenant's Odoo.
+// Runner starts and stops a tenant's Odoo, and makes what it needs to run.
 type Runner interface {
+	// EnsureVolume makes a volume of the tenant's as its Odoo's image has one for its data: empty, and its own. One that is there stays as it is.
+	EnsureVolume(ctx context.Context, t tenants.Tenant, volume string) error
 	Halt(ctx context.Context, t tenants.Tenant) error
-	// Run returns when it answers.
+	// Prepare makes the container of one that is halted what its row says, without starting it.
+	Prepare(ctx context.Context, t tenants.Tenant) error
+	// Run does that, starts it, and returns when it answers.
 	Run(ctx context.Context, t tenants.Tenant) error
+	// Answers returns nil when it answers now.
+	Answers(ctx context.Context, t tenants.Tenant) error
 }

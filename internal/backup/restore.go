@@ -25,7 +25,7 @@ const safetyKey = "safety"
 
 const (
 	loadTimeout  = 6 * time.Hour
-	swapTimeout  = 3 * time.Minute
+	swapTimeout  = 6 * time.Minute // has room for what is started again when it is undone
 	startTimeout = 5 * time.Minute
 	safetyWait   = 2 * time.Second
 )
@@ -53,56 +53,49 @@ type restoreInput struct {
 	WithoutSafety bool       `json:"without_safety,omitempty"`
 }
 
-// Restore asks for a full backup to be restored into the tenant that it is of.
+// Restore asks for a full backup to be restored into the tenant that it is of. An operation on that which is held is given up for it: a
+// restore is what helps a tenant whose data is gone, or whom an earlier restore left closed.
 // Errors: ErrNotFound, ErrNotGood, ErrNotFull, ErrNotNow, ErrTenantBusy.
 func (s *Service) Restore(ctx context.Context, id ID, in RestoreInput, with ...also) (ops.Operation, error) {
-	var op ops.Operation
-	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
-		b, err := get(ctx, tx, id, "FOR UPDATE")
+	return s.order(ctx, id, with, func(ctx context.Context, tx pgx.Tx, b Backup) (order, error) {
 		switch {
-		case err != nil:
-			return err
 		case b.State == Deleted || b.State == Deleting:
-			return ErrNotFound
+			return order{}, ErrNotFound
 		case !b.Good():
-			return ErrNotGood
+			return order{}, ErrNotGood
 		case !b.Kind.Full():
-			return ErrNotFull
+			return order{}, ErrNotFull
 		}
 		t, err := s.tenants.Lock(ctx, tx, b.TenantID)
 		if err != nil {
-			return err
+			return order{}, err
 		}
 		if !restorable(t) {
-			return ErrNotNow
+			return order{}, ErrNotNow
 		}
-		op, err = s.ops.EnqueueTx(ctx, tx, RestoreKind, t.ID.Subject(), restoreInput{TenantID: t.ID, BackupID: b.ID, WithoutSafety: in.WithoutSafety})
-		if errors.Is(err, ops.ErrLive) {
-			return ErrTenantBusy.WithCause(err)
-		}
-		if err != nil {
-			return err
-		}
-		return together(ctx, tx, b, with)
+		return order{
+			kind: RestoreKind, subject: t.ID.Subject(), busy: ErrTenantBusy, instead: true,
+			input: restoreInput{TenantID: t.ID, BackupID: b.ID, WithoutSafety: in.WithoutSafety},
+		}, nil
 	})
-	return op, err
 }
 
+// restorable holds for one in maintenance too: if something goes on, it is busy, and if not, a restore was given up half-way.
 func restorable(t tenants.Tenant) bool {
-	return slices.Contains([]tenants.State{tenants.Active, tenants.Suspended}, t.State) && t.Desired != tenants.WantsDeleted
+	return slices.Contains([]tenants.State{tenants.Active, tenants.Suspended, tenants.Maintenance}, t.State) && t.Desired != tenants.WantsDeleted
 }
 
-// RestoreWorkflow restores beside what runs, checks it, and only then swaps; until it has ended well everything is put back by itself.
-// Files are added to the filestore and none is taken away: they are called by what is in them, so that what was there before still finds its
-// own. What the restored database doesn't know of isn't seen.
+// RestoreWorkflow restores beside what runs, into a new database and a new volume, checks them, and only then swaps; until it has ended well
+// everything is put back by itself. What was there before stays for a day. Odoo's sessions aren't part of a backup, so that everybody logs
+// in again.
 func (w *Worker) RestoreWorkflow() ops.Workflow {
 	return ops.Workflow{
 		Kind: RestoreKind,
 		Steps: []ops.Step{
 			{Name: "safety", Timeout: time.Minute, Do: w.restoring(w.saveFirst)},
-			{Name: "load", Timeout: loadTimeout, Do: w.restoring(w.load), Undo: w.unload},
+			{Name: "load", Timeout: loadTimeout, Do: w.restoring(w.loadBeside), Undo: w.unload},
 			{Name: "pause", Tx: w.pause, Undo: w.unpause},
-			{Name: "swap", Timeout: swapTimeout, Do: w.restoring(w.swap), Undo: w.swapBack},
+			{Name: "swap", Timeout: swapTimeout, Do: w.restoring(w.swap), Tx: w.swapped, Undo: w.swapBack},
 			{Name: "start", Timeout: startTimeout, Do: w.restoring(w.startRestored), Tx: w.restored},
 		},
 	}
@@ -171,8 +164,16 @@ func waiting(err error) error {
 	return err
 }
 
-// saveFirst backs up the present state, and waits for that.
+// saveFirst backs up the present state, and waits for that. Where there is none any more, there is nothing that could be lost.
 func (w *Worker) saveFirst(ctx context.Context, r restore) error {
+	missing, err := w.missing(ctx, r.tenant)
+	if err != nil {
+		return waitOut(err)
+	}
+	if missing != "" {
+		r.Note(ctx, "The present state isn't backed up first: the "+missing+" is gone")
+		return r.Set(missingKey, missing)
+	}
 	if r.in.WithoutSafety {
 		r.Note(ctx, "The present state isn't backed up first: it was decided so")
 		return nil
@@ -206,6 +207,31 @@ func (w *Worker) saveFirst(ctx context.Context, r restore) error {
 	return ErrNoSafety.WithCause(fmt.Errorf("backup %s is %s: %s", b.ID, b.State, b.Error))
 }
 
+// missingKey is under which a restore keeps what was gone before it.
+const missingKey = "missing"
+
+// What may be gone, as an owner reads it.
+const (
+	missingDatabase = "database"
+	missingVolume   = "volume with the files"
+)
+
+// missing says what of the tenant's data is gone, or "".
+func (w *Worker) missing(ctx context.Context, t tenants.Tenant) (string, error) {
+	there, err := w.cluster.HasTenant(ctx, t.DBName, t.ID.Subject())
+	if err == nil && !there {
+		return missingDatabase, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	volume, _ := w.opts.Filestore(t)
+	if there, err = w.volumes.HasVolume(ctx, volume, t.ID.String()); err == nil && !there {
+		return missingVolume, nil
+	}
+	return "", err
+}
+
 // pause has the edge say that the client is being worked on. One that is suspended stays so.
 func (w *Worker) pause(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 	var in restoreInput
@@ -222,7 +248,11 @@ func (w *Worker) pause(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 	if err := r.Set("swap_at", w.now()); err != nil { // before the swap, so that undoing it can tell it from an earlier one
 		return err
 	}
-	if err := r.Set("was", t.State); err != nil || t.State != tenants.Active {
+	was := t.State
+	if was == tenants.Maintenance { // since a restore that was given up
+		was = tenants.Active
+	}
+	if err := r.Set("was", was); err != nil || t.State != tenants.Active {
 		return err
 	}
 	return w.tenants.MoveTx(ctx, tx, t.ID, []tenants.State{tenants.Active}, tenants.Maintenance, "a backup is being restored")
@@ -254,8 +284,11 @@ func wasActive(r *ops.Run) (bool, error) {
 
 func (w *Worker) startRestored(ctx context.Context, r restore) error {
 	active, err := wasActive(r.Run)
-	if err != nil || !active {
+	if err != nil {
 		return err
+	}
+	if !active {
+		return w.runner.Prepare(ctx, r.tenant)
 	}
 	if err := w.runner.Run(ctx, r.tenant); err != nil {
 		return ErrDidNotStart.WithCause(err)

@@ -31,8 +31,20 @@ type runner struct {
 	starts  atomic.Int64
 }
 
+// EnsureVolume leaves the volume to whoever mounts it first.
+func (r *runner) EnsureVolume(context.Context, tenants.Tenant, string) error { return nil }
+
 func (r *runner) Halt(context.Context, tenants.Tenant) error {
 	r.stopped.Store(true)
+	return nil
+}
+
+func (r *runner) Prepare(context.Context, tenants.Tenant) error { return nil }
+
+func (r *runner) Answers(context.Context, tenants.Tenant) error {
+	if r.stopped.Load() {
+		return errors.New("nobody answers")
+	}
 	return nil
 }
 
@@ -55,7 +67,9 @@ func (p *plant) state() tenants.State {
 // files returns the names of the tenant's files, and whose they are.
 func (p *plant) files() map[string]int {
 	p.Helper()
-	volume, dir := provision.Filestore(p.tenant)
+	now, err := p.tenants.ByID(p.Context(), p.tenant.ID)
+	require.NoError(p, err)
+	volume, dir := provision.Filestore(now)
 	mount := "look_" + p.tenant.Name
 	require.NoError(p, p.engine.MountVolume(p.Context(), mount, volume, p.tenant.ID.String(), p.odoo.Image(), true))
 	tree, err := p.engine.ReadTree(p.Context(), mount, dir)
@@ -100,6 +114,7 @@ func TestRestore_GivesBackWhatWasSaved(t *testing.T) {
 	opstest.Wait(t, engine, op.ID, ops.Done)
 	require.Equal(t, 1000, p.odoo.Partners(t))
 	require.Contains(t, p.files(), backuptest.FileName(logo))
+	require.NotContains(t, p.files(), backuptest.FileName("a file that came later"), "it is another volume")
 	require.Equal(t, tenants.Active, p.state())
 	require.False(t, p.runner.stopped.Load())
 	b, err = p.backups.Get(t.Context(), b.ID)
@@ -253,7 +268,8 @@ func TestRestore_HoldsOnToItsBackupsAndDatabases(t *testing.T) {
 	require.Equal(t, 1000, p.odoo.Partners(t), "nothing was swept away")
 	dropped, err := worker.SweepRestores(t.Context(), time.Now().Add(time.Hour))
 	require.NoError(t, err)
-	require.Equal(t, 1, dropped, "now what was there before is")
+	require.Equal(t, 2, dropped, "now what was there before is: database and volume")
+	require.Contains(t, p.files(), backuptest.FileName(logo))
 	op, err = p.backups.Delete(t.Context(), b.ID)
 	require.NoError(t, err, "it was given back")
 	opstest.Wait(t, engine, op.ID, ops.Done)

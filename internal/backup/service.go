@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"controlplane/internal/errs"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/tenants"
@@ -194,24 +195,56 @@ func (s *Service) Keep(ctx context.Context, id ID, keep bool, with ...also) (Bac
 
 // enqueue asks for something to be done with a backup if check, which sees its locked row, has nothing against it.
 func (s *Service) enqueue(ctx context.Context, id ID, kind string, with []also, check also) (ops.Operation, error) {
+	return s.order(ctx, id, with, func(ctx context.Context, tx pgx.Tx, b Backup) (order, error) {
+		return order{kind: kind, subject: id.Subject(), input: input{BackupID: id}, busy: ErrInUse}, check(ctx, tx, b)
+	})
+}
+
+// order is an operation that is asked for.
+type order struct {
+	kind, subject string
+	input         any
+	busy          *errs.Error // when something else is being done with the subject
+	instead       bool        // of one that is held there
+}
+
+// order asks for what decide says, which sees the backup's locked row.
+func (s *Service) order(
+	ctx context.Context, id ID, with []also, decide func(ctx context.Context, tx pgx.Tx, b Backup) (order, error),
+) (ops.Operation, error) {
 	var op ops.Operation
 	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		b, err := get(ctx, tx, id, "FOR UPDATE")
 		if err != nil {
 			return err
 		}
-		if err := check(ctx, tx, b); err != nil {
+		o, err := decide(ctx, tx, b)
+		if err != nil {
 			return err
 		}
-		op, err = s.ops.EnqueueTx(ctx, tx, kind, id.Subject(), input{BackupID: id})
-		if errors.Is(err, ops.ErrLive) {
-			return ErrInUse.WithCause(err)
-		}
-		if err != nil {
+		if op, err = s.orderTx(ctx, tx, o); err != nil {
 			return err
 		}
 		return together(ctx, tx, b, with)
 	})
+	return op, err
+}
+
+func (s *Service) orderTx(ctx context.Context, tx pgx.Tx, o order) (ops.Operation, error) {
+	enqueue := s.ops.EnqueueTx
+	if o.instead {
+		before, err := s.ops.Unfinished(ctx, tx, o.subject)
+		if err != nil {
+			return ops.Operation{}, err
+		}
+		if len(before) == 1 && before[0].State == ops.Held {
+			enqueue = s.ops.EnqueueNextTx
+		}
+	}
+	op, err := enqueue(ctx, tx, o.kind, o.subject, o.input)
+	if errors.Is(err, ops.ErrLive) {
+		return op, o.busy.WithCause(err)
+	}
 	return op, err
 }
 

@@ -75,6 +75,7 @@ func (w *Worker) Register() {
 	w.ops.Register(w.DeleteWorkflow())
 	w.ops.Register(w.RestoreWorkflow())
 	w.ops.Every("restores", time.Hour, w.sweepRestores)
+	w.ops.Every("restores watch", time.Minute, w.watchRestores)
 }
 
 // of returns the backup that an operation is about.

@@ -152,11 +152,16 @@ func (s *Service) builder(t Template, id ops.ID) Container {
 	return c
 }
 
-// holder never runs: files can only be copied out of a container.
+// holder of a template's volumes never runs: files can only be copied out of a container.
 func (s *Service) holder(t Template) Container {
+	return s.holderOf(t.Name, t.ImageID, t.volume(), t.Name+"_addons")
+}
+
+// holderOf never runs: it is there for what the engine does with the volumes of a container.
+func (s *Service) holderOf(name, image, data, addons string) Container {
 	return Container{
-		Name: t.Name, Image: t.ImageID, Command: []string{"true"}, DNS: s.opts.DNS,
-		Mounts: []Mount{{Volume: t.volume(), Path: dataDir}, {Volume: t.Name + "_addons", Path: addonsDir}},
+		Name: name, Image: image, Command: []string{"true"}, DNS: s.opts.DNS,
+		Mounts: []Mount{{Volume: data, Path: dataDir}, {Volume: addons, Path: addonsDir}},
 		Tmpfs:  map[string]string{"/tmp": "size=256m", "/run": "size=16m"}, MemoryMB: 64, CPUMilli: 100, PIDs: 50,
 	}
 }

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -26,9 +27,11 @@ const (
 // The names of what a tenant has on the engine; the database's is in its row.
 func containerName(t tenants.Tenant) string { return "odoo_" + t.Name }
 func networkName(t tenants.Tenant) string   { return t.Name + "_network" }
-func dataVolume(t tenants.Tenant) string    { return "odoo_" + t.Name + "_data" }
 func addonsVolume(t tenants.Tenant) string  { return "odoo_" + t.Name + "_addons" }
 func configVolume(t tenants.Tenant) string  { return "odoo_" + t.Name + "_config" }
+
+// dataVolume is the one that the last restore put there, if there was one.
+func dataVolume(t tenants.Tenant) string { return cmp.Or(t.DataVolume, "odoo_"+t.Name+"_data") }
 
 // filestore is where Odoo keeps the attachments of a database.
 func filestore(database string) string { return dataDir + "/filestore/" + database }

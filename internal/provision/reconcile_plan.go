@@ -18,6 +18,7 @@ type TenantView struct {
 	ID      tenants.ID
 	Name    string
 	DBName  string
+	Volume  string // tenants.Tenant's DataVolume
 	State   tenants.State
 	Desired tenants.Desired
 	WasLive bool   // it was active once, so there may be data of its owner
@@ -30,7 +31,7 @@ type TenantView struct {
 }
 
 func (v TenantView) tenant() tenants.Tenant {
-	return tenants.Tenant{ID: v.ID, Name: v.Name, DBName: v.DBName}
+	return tenants.Tenant{ID: v.ID, Name: v.Name, DBName: v.DBName, DataVolume: v.Volume}
 }
 
 // TemplateView is what the reconciliation knows of a template.

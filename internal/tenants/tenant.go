@@ -54,6 +54,7 @@ type Tenant struct {
 	AccountID           accounts.ID
 	Name                string // DNS label
 	DBName              string // database and role on the tenants' cluster
+	DataVolume          string // the engine's, that its data are in since the last restore; "": the one that its name gives
 	Domain              string // platform address, without scheme and port
 	PrimaryDomain       string // that its links are to bear: an own one, or Domain
 	LinkDomain          string // that its links bear, as far as we know

@@ -2,10 +2,13 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
+
+	"controlplane/internal/provision"
 )
 
 // RemoveVolume removes the volume and what is in it; absence is success, a container that uses it is an error.
@@ -24,6 +27,19 @@ func (r *Runtime) RemoveVolume(ctx context.Context, name string) error {
 		_, err = r.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
 		return ignoreNotFound(err)
 	})
+}
+
+// RemoveVolumeOf removes the tenant's volume and what is in it. Absence is success, and a volume of the name that isn't the tenant's, or not
+// any more, is left alone.
+func (r *Runtime) RemoveVolumeOf(ctx context.Context, name, tenant string) error {
+	there, err := r.HasVolume(ctx, name, tenant)
+	if errors.Is(err, provision.ErrForeign) {
+		return nil
+	}
+	if err != nil || !there {
+		return err
+	}
+	return r.RemoveVolume(ctx, name)
 }
 
 // ensureVolume makes the volume with its owner's labels. The engine answers with the one that exists, if there is one, so one call both
