@@ -33,6 +33,7 @@ type clientAnswer struct {
 	PaymentReference    *string       `json:"payment_reference"`
 	PaymentStatus       string        `json:"payment_status"`
 	DeletionScheduledAt *wireTime     `json:"deletion_scheduled_at"` // until then its deletion can be cancelled
+	Quarantined         bool          `json:"quarantined"`           // it is a copy that reaches nobody
 }
 
 // updateAnswer is a client as it is after a change.
@@ -59,6 +60,9 @@ type clientDetail struct {
 	Failure                *string         `json:"failure"`
 	Notes                  *string         `json:"notes,omitempty"` // admins only
 	Progress               *progressAnswer `json:"progress"`
+
+	Quarantine    *quarantineAnswer `json:"quarantine"`
+	NeutralisedAt *wireTime         `json:"neutralised_at"`
 }
 
 // progressAnswer tells how far the latest operation on a client is.
@@ -111,6 +115,7 @@ func (s *server) newClientAnswer(t tenants.Tenant, plan tenants.Plan, backups ba
 		CreatedAt: wireTime(t.CreatedAt), ActivatedAt: wireTimePtr(t.ActivatedAt), CustomDomains: append([]string{}, own...),
 		PaymentDeadline: deadlineOf(t), PaymentReference: orNull(t.PaymentReference), PaymentStatus: t.PaymentStatus,
 		DeletionScheduledAt: wireTimePtr(t.DeletionScheduledAt), LastBackup: wireTimePtr(backups.Last),
+		Quarantined: t.QuarantinedAt != nil,
 	}
 }
 
@@ -128,6 +133,7 @@ func (s *server) newClientDetail(t tenants.Tenant, plan tenants.Plan, backups ba
 		BackupRetentionDaily: plan.BackupsDaily, BackupRetentionWeekly: plan.BackupsWeekly, BackupRetentionMonthly: plan.BackupsMonthly,
 		NextBackup: wireTimePtr(backups.Next), BackupProvenAt: wireTimePtr(backups.Proven),
 		SuspendedAt: wireTimePtr(t.SuspendedAt), SuspendedBy: orNull(string(t.SuspendedBy)), SuspendReason: orNull(t.SuspendReason), UpdatedAt: wireTime(t.UpdatedAt), Failure: orNull(t.Failure),
+		Quarantine: newQuarantineAnswer(t), NeutralisedAt: wireTimePtr(t.NeutralisedAt),
 	}
 	if admin {
 		d.Notes = &t.Notes

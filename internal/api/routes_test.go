@@ -38,6 +38,8 @@ func accessTable() []access {
 		{"POST", "/api/clients/acme/suspend", "", 401, 404, 409, 409},
 		{"POST", "/api/clients/acme/resume", "", 401, 404, 402, 402},
 		{"POST", "/api/clients/acme/cancel-delete", "", 401, 404, 400, 400},
+		{"POST", "/api/clients/acme/neutralise", "", 401, 404, 409, 409},
+		{"POST", "/api/clients/acme/release", `{"confirm":"acme"}`, 401, 404, 409, 409},
 		{"GET", "/api/clients/acme/stats", "", 401, 404, 200, 200},
 		{"GET", "/api/clients/acme/logs", "", 401, 404, 200, 200},
 		{"GET", "/api/clients/acme/activity", "", 401, 404, 200, 200},

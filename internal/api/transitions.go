@@ -45,6 +45,8 @@ func (s *server) transitionRoutes(r chi.Router) {
 	r.Post(oneClient+"/resume", s.user(s.resume))
 	r.Post(oneClient+"/schedule-delete", s.user(s.scheduleDelete))
 	r.Post(oneClient+"/cancel-delete", s.user(s.cancelDelete))
+	r.Post(oneClient+"/neutralise", s.user(s.neutralise))
+	r.Post(oneClient+"/release", s.user(s.release))
 	r.Delete(oneClient, s.admin(errDeleteAdminsOnly, s.deleteClient))
 	r.Post(oneClient+"/force-delete", s.admin(errForceAdminsOnly, s.deleteClient))
 }

@@ -64,6 +64,10 @@ func (w *worker) register(e *ops.Engine) {
 			}
 			return err
 		},
+		tenants.NeutraliseKind: func(ctx context.Context, tx pgx.Tx, id tenants.ID) error {
+			_, err := s.EndQuarantineTx(ctx, tx, id, true)
+			return err
+		},
 		tenants.StopKind:   func(context.Context, pgx.Tx, tenants.ID) error { return nil },
 		tenants.ResizeKind: func(context.Context, pgx.Tx, tenants.ID) error { return nil },
 	} {

@@ -29,6 +29,7 @@ type odooConf struct {
 	Workers         int
 	MemoryMB        int
 	ConnectionLimit int
+	NoJobs          bool // scheduled jobs don't run
 }
 
 func confOf(p tenants.Plan) odooConf {
@@ -62,6 +63,13 @@ func (c odooConf) eventPort() int {
 	return eventPort
 }
 
+func (c odooConf) cronThreads() int {
+	if c.NoJobs {
+		return 0
+	}
+	return 1
+}
+
 // render writes the file. The values are ours and checked here all the same: a line break in one could add an option.
 func (c odooConf) render() ([]byte, error) {
 	const megabyte = 1 << 20
@@ -85,7 +93,7 @@ func (c odooConf) render() ([]byte, error) {
 		{"http_port", httpPort},
 		{"gevent_port", eventPort},
 		{"workers", c.Workers},
-		{"max_cron_threads", 1},
+		{"max_cron_threads", c.cronThreads()},
 		{"limit_memory_soft", soft * megabyte},
 		{"limit_memory_hard", soft * 5 / 4 * megabyte},
 		{"limit_request", 65536},

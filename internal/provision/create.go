@@ -158,7 +158,7 @@ func (s *Service) create(ctx context.Context, r *ops.Run) error {
 	if err := g.Wait(); err != nil {
 		return outcome(err)
 	}
-	return r.Set("endpoint", tenants.Endpoint{Address: containerOf(w.subnet), HTTPPort: httpPort, EventPort: confOf(w.plan).eventPort()})
+	return r.Set("endpoint", tenants.Endpoint{Address: addressOf(w.tenant, w.subnet), HTTPPort: httpPort, EventPort: confOf(w.plan).eventPort()})
 }
 
 func (s *Service) createDatabase(ctx context.Context, w work, hash <-chan string) error {
@@ -196,9 +196,9 @@ func (s *Service) createContainer(ctx context.Context, w work, id ops.ID) error 
 	if err := s.runtime.EnsureContainer(ctx, s.container(w, id)); err != nil {
 		return err
 	}
-	conf, err := s.conf(w).render()
+	conf, err := s.conf(ctx, w)
 	if err != nil {
-		return ops.Permanent(err)
+		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.runtime.PutFiles(ctx, containerName(w.tenant), []File{confFile(conf, image)}) })
@@ -206,11 +206,26 @@ func (s *Service) createContainer(ctx context.Context, w work, id ops.ID) error 
 	return g.Wait()
 }
 
-func (s *Service) conf(w work) odooConf {
+// conf is the tenant's odoo.conf. In quarantine no name can be looked up, so that the database server's address stands for it.
+func (s *Service) conf(ctx context.Context, w work) ([]byte, error) {
 	c := confOf(w.plan)
 	c.Host, c.Port, c.SSLMode = s.tenantDatabaseHost(gatewayOf(w.subnet)), s.opts.DatabasePort, s.opts.SSLMode
 	c.Database, c.Password, c.MasterPassword = w.tenant.DBName, w.secrets.DBPassword, w.secrets.MasterPassword
-	return c
+	if w.tenant.QuarantinedAt != nil {
+		c.NoJobs = true
+		address, err := s.databaseAddress(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if address.IsValid() {
+			c.Host = address.String()
+		}
+	}
+	content, err := c.render()
+	if err != nil {
+		return nil, ops.Permanent(err)
+	}
+	return content, nil
 }
 
 // container is the tenant's. Its command passes the image's entry point by: that of the official image would repeat the database's password
@@ -218,7 +233,7 @@ func (s *Service) conf(w work) odooConf {
 func (s *Service) container(w work, id ops.ID) Container {
 	return Container{
 		Name: containerName(w.tenant), Image: w.template.ImageID, Command: []string{"env", "odoo"},
-		Network: networkName(w.tenant), Address: containerOf(w.subnet), DNS: s.opts.DNS,
+		Network: networkName(w.tenant), Address: addressOf(w.tenant, w.subnet), DNS: s.resolvers(w.tenant),
 		Mounts: []Mount{
 			{Volume: dataVolume(w.tenant), Path: dataDir},
 			{Volume: addonsVolume(w.tenant), Path: addonsDir},
@@ -228,6 +243,14 @@ func (s *Service) container(w work, id ops.ID) Container {
 		MemoryMB: w.plan.MemoryMB, CPUMilli: w.plan.CPUMilli, PIDs: w.plan.PIDs, Restart: true,
 		Labels: labels(w, id),
 	}
+}
+
+// resolvers are what the tenant's container asks for names: in quarantine itself, which doesn't answer. A name could tell somebody something.
+func (s *Service) resolvers(t tenants.Tenant) []netip.Addr {
+	if t.QuarantinedAt != nil {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	}
+	return s.opts.DNS
 }
 
 func labels(w work, id ops.ID) map[string]string {

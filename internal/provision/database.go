@@ -21,6 +21,11 @@ type Database interface {
 	SetAdminPassword(ctx context.Context, t TenantDatabase, hash string) (login string, err error)
 	// SetBaseURL has the links that the tenant's Odoo makes begin with url, also while it runs, as the tenant's own role.
 	SetBaseURL(ctx context.Context, t TenantDatabase, url string) error
+	// Adopt makes a database that the tenant's role owns, and that is a copy of another tenant's, an Odoo of its own, with links that begin with
+	// url: as the tenant's own role, before it takes the place of the tenant's.
+	Adopt(ctx context.Context, t TenantDatabase, database, url string) error
+	// Neutralised reports what Odoo's own mark in the tenant's database says, read as the tenant's own role.
+	Neutralised(ctx context.Context, t TenantDatabase) (bool, error)
 	// RemoveTenant drops the database, open connections or not, and then the role with its sessions. Absent is success, and so is a role
 	// of ours that is another tenant's by now.
 	RemoveTenant(ctx context.Context, name, subject string) error

@@ -29,7 +29,10 @@ func (s *Service) ensureFirewall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rules := Firewall{Supernet: s.subnets.supernet, DatabaseHost: host, DatabasePort: uint16(s.opts.DatabasePort)} //nolint:gosec // checked by config
+	rules := Firewall{
+		Supernet: s.subnets.supernet, DatabaseHost: host, DatabasePort: uint16(s.opts.DatabasePort), //nolint:gosec // checked by config
+		QuarantineMask: hostMask(), QuarantineHost: quarantineHost(),
+	}
 	if err := s.runtime.EnsureFirewall(ctx, rules); err != nil {
 		return fmt.Errorf("ensure the firewall: %w", err)
 	}

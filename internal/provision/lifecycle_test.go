@@ -108,7 +108,7 @@ func (s *scene) do(t *testing.T, kind string, want ops.State) ops.Operation {
 
 func (s *scene) doWith(t *testing.T, kind string, input map[string]any, want ops.State) ops.Operation {
 	t.Helper()
-	engine := s.start(t, s.SuspendWorkflow(), s.StopWorkflow(), s.ResumeWorkflow(), s.ResizeWorkflow(), s.DeleteWorkflow())
+	engine := s.start(t, s.SuspendWorkflow(), s.StopWorkflow(), s.ResumeWorkflow(), s.ResizeWorkflow(), s.DeleteWorkflow(), s.NeutraliseWorkflow())
 	var op ops.Operation
 	require.NoError(t, postgres.InTx(t.Context(), s.pool, func(tx pgx.Tx) (err error) {
 		op, err = engine.EnqueueTx(t.Context(), tx, kind, s.tenant.ID.Subject(), input)

@@ -88,7 +88,7 @@ func (s *Service) waitForOdoo(ctx context.Context, r *ops.Run) error {
 	if err != nil {
 		return err
 	}
-	err = s.waitReady(ctx, containerName(t), containerOf(subnet))
+	err = s.waitReady(ctx, containerName(t), addressOf(t, subnet))
 	if err == nil {
 		return nil
 	}

@@ -33,7 +33,7 @@ func (h *health) probe(ctx context.Context, p *prober, running []*TenantView) {
 		g.Go(func() error {
 			bounded, cancel := context.WithTimeout(ctx, healthTimeout)
 			defer cancel()
-			base := "http://" + net.JoinHostPort(containerOf(v.Subnet).String(), strconv.Itoa(httpPort))
+			base := "http://" + net.JoinHostPort(addressOf(v.tenant(), v.Subnet).String(), strconv.Itoa(httpPort))
 			if p.healthy(bounded, base, "") != nil {
 				v.Misses = 1
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"controlplane/internal/tenants"
 )
@@ -28,10 +29,12 @@ type TenantView struct {
 	Plan    tenants.Plan // its limits
 	Spec    string       // hash of the spec that its container should have; "" when that can't be told
 	Misses  int          // health probes missed in a row
+
+	QuarantinedAt *time.Time // its container has another address then
 }
 
 func (v TenantView) tenant() tenants.Tenant {
-	return tenants.Tenant{ID: v.ID, Name: v.Name, DBName: v.DBName, DataVolume: v.Volume}
+	return tenants.Tenant{ID: v.ID, Name: v.Name, DBName: v.DBName, DataVolume: v.Volume, QuarantinedAt: v.QuarantinedAt}
 }
 
 // TemplateView is what the reconciliation knows of a template.

@@ -31,7 +31,7 @@ func (s *Service) survey(ctx context.Context) (w Worlds, began time.Time, cluste
 
 func (s *Service) tenantViews(ctx context.Context) ([]TenantView, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT t.id, t.name, t.db_name, coalesce(t.data_volume, ''), t.state, t.desired, t.activated_at IS NOT NULL, s.subnet,
+		SELECT t.id, t.name, t.db_name, coalesce(t.data_volume, ''), t.state, t.desired, t.activated_at IS NOT NULL, t.quarantined_at, s.subnet,
 		       p.id, p.memory_mb, p.cpu_milli, p.pids, p.db_connections,
 		       EXISTS (SELECT FROM operations o WHERE o.subject = 'tenant/' || t.id AND o.finished_at IS NULL AND o.state <> 'held'),
 		       coalesce((SELECT o.kind FROM operations o WHERE o.subject = 'tenant/' || t.id AND o.finished_at IS NULL AND o.state = 'held'), '')
@@ -42,7 +42,7 @@ func (s *Service) tenantViews(ctx context.Context) ([]TenantView, error) {
 	}
 	views, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (TenantView, error) {
 		var v TenantView
-		err := row.Scan(&v.ID, &v.Name, &v.DBName, &v.Volume, &v.State, &v.Desired, &v.WasLive, &v.Subnet,
+		err := row.Scan(&v.ID, &v.Name, &v.DBName, &v.Volume, &v.State, &v.Desired, &v.WasLive, &v.QuarantinedAt, &v.Subnet,
 			&v.Plan.ID, &v.Plan.MemoryMB, &v.Plan.CPUMilli, &v.Plan.PIDs, &v.Plan.DBConnections, &v.Busy, &v.Held)
 		return v, err
 	})

@@ -61,7 +61,7 @@ func (s *Service) prepare(ctx context.Context, r *ops.Run) error {
 	if err != nil {
 		return err
 	}
-	ep := tenants.Endpoint{Address: containerOf(w.subnet), HTTPPort: t.HTTPPort, EventPort: t.EventPort}
+	ep := tenants.Endpoint{Address: addressOf(t, w.subnet), HTTPPort: t.HTTPPort, EventPort: t.EventPort}
 	if !running {
 		ep.HTTPPort, ep.EventPort = httpPort, confOf(w.plan).eventPort()
 		if err := s.refreshConf(ctx, w); err != nil {
@@ -184,9 +184,9 @@ func (s *Service) refreshConf(ctx context.Context, w work) error {
 	if err != nil {
 		return outcome(err)
 	}
-	conf, err := s.conf(w).render()
+	conf, err := s.conf(ctx, w)
 	if err != nil {
-		return ops.Permanent(err)
+		return outcome(err)
 	}
 	return outcome(s.runtime.PutFiles(ctx, containerName(w.tenant), []File{confFile(conf, image)}))
 }
@@ -222,7 +222,7 @@ func (s *Service) waitAgain(ctx context.Context, r *ops.Run) error {
 	if err != nil {
 		return err
 	}
-	err = s.waitReady(ctx, containerName(t), containerOf(subnet))
+	err = s.waitReady(ctx, containerName(t), addressOf(t, subnet))
 	if err == nil {
 		return nil
 	}

@@ -117,9 +117,13 @@ type RunResult struct {
 	Tail     []string // last lines of its output
 }
 
-// Firewall is what the tenants' supernet may reach: established connections, public addresses but port 25, and the database.
+// Firewall is what the tenants' supernet may reach: established connections, public addresses but port 25, and the database. An address in
+// quarantine reaches the database alone.
 type Firewall struct {
 	Supernet     netip.Prefix
 	DatabaseHost netip.Addr // zero or one of the host's own: the port on the host itself
 	DatabasePort uint16
+
+	QuarantineMask netip.Addr // the bits by which an address in quarantine is known; zero: none is
+	QuarantineHost netip.Addr // what they are
 }

@@ -110,6 +110,7 @@ func (s *Service) Register() {
 	s.ops.Register(s.ResizeWorkflow())
 	s.ops.Register(s.LinksWorkflow())
 	s.ops.Register(s.DeleteWorkflow())
+	s.ops.Register(s.NeutraliseWorkflow())
 	s.ops.Every("firewall", time.Minute, s.ensureFirewall)
 	s.ops.Every("templates", 10*time.Minute, s.EnsureTemplates)
 	s.ops.Every("spares", 10*time.Second, s.ensureSpares)

@@ -48,6 +48,20 @@ func (s subnets) at(n int) netip.Prefix {
 func gatewayOf(subnet netip.Prefix) netip.Addr   { return subnet.Addr().Next() }
 func containerOf(subnet netip.Prefix) netip.Addr { return subnet.Addr().Next().Next() }
 
+// The last host of each subnet is in quarantine: the firewall knows it by the bits that say which host of its subnet an address is.
+func hostMask() netip.Addr       { return netip.AddrFrom4([4]byte{0, 0, 0, subnetSize - 1}) }
+func quarantineHost() netip.Addr { return netip.AddrFrom4([4]byte{0, 0, 0, subnetSize - 2}) }
+
+// addressOf is where the tenant's container is to be.
+func addressOf(t tenants.Tenant, subnet netip.Prefix) netip.Addr {
+	if t.QuarantinedAt == nil {
+		return containerOf(subnet)
+	}
+	last := subnet.Addr().As4()
+	last[3] |= subnetSize - 2
+	return netip.AddrFrom4(last)
+}
+
 // allocate gives the tenant the subnet that it has already, or the first one that is free and rested. Allocations queue until tx ends.
 func (s subnets) allocate(ctx context.Context, tx pgx.Tx, id tenants.ID) (netip.Prefix, error) {
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", subnetLock); err != nil {

@@ -75,6 +75,9 @@ func TestAFreedSubnetRestsADay(t *testing.T) {
 	require.Equal(t, "10.99.0.64/28", first.String())
 	require.Equal(t, "10.99.0.65", gatewayOf(first).String())
 	require.Equal(t, "10.99.0.66", containerOf(first).String())
+	require.Equal(t, "10.99.0.66", addressOf(tenants.Tenant{}, first).String())
+	require.Equal(t, "10.99.0.78", addressOf(tenants.Tenant{QuarantinedAt: new(time.Time)}, first).String())
+	require.Equal(t, []string{"0.0.0.15", "0.0.0.14"}, []string{hostMask().String(), quarantineHost().String()})
 
 	_, err = allocate(t, pool, nets, 13)
 	require.ErrorIs(t, err, ErrNoSubnet)

@@ -37,6 +37,7 @@ type world struct {
 	spares     map[string]int // by template
 	limits     map[string]int // role → connections
 	onStop     func()         // while a container stops, once
+	deaf       bool           // what should neutralise a database does nothing, and says it went well
 }
 
 type containerState struct {
@@ -51,6 +52,7 @@ type databaseState struct {
 	sealed          bool
 	identity        provision.Identity
 	identities      int
+	neutralised     bool
 }
 
 func newWorld() *world {
@@ -133,6 +135,8 @@ func (w *world) EnsureContainer(_ context.Context, c provision.Container) error 
 		w.containers[c.Name] = &containerState{Container: c}
 	case found.running && c.MemoryMB < found.usedMB:
 		return provision.ErrMemoryInUse
+	case c.Address.IsValid() && found.Address != c.Address: // replaced, and not started
+		w.containers[c.Name] = &containerState{Container: c}
 	default:
 		found.MemoryMB, found.CPUMilli, found.PIDs = c.MemoryMB, c.CPUMilli, c.PIDs
 	}
@@ -215,9 +219,21 @@ func (w *world) RunContainer(_ context.Context, c provision.Container) (provisio
 	if _, ok := w.volumes[c.Mounts[2].Volume]["/etc/odoo/odoo.conf"]; !ok {
 		return provision.RunResult{ExitCode: 1, Tail: []string{"no odoo.conf"}}, nil
 	}
+	if database, ok := strings.CutPrefix(strings.Join(c.Command, " "), "env odoo neutralize -d "); ok {
+		w.neutralise(c, database)
+		return provision.RunResult{}, nil
+	}
 	w.volumes[c.Mounts[0].Volume]["/var/lib/odoo/filestore/"+strings.TrimSuffix(c.Name, "_build")] = "attachments"
 	delete(w.containers, c.Name)
 	return provision.RunResult{}, nil
+}
+
+// neutralise does nothing while the tenant's Odoo runs, or where it could reach anybody.
+func (w *world) neutralise(c provision.Container, database string) {
+	own := w.containers[strings.TrimSuffix(c.Name, "_neutralise")]
+	if !w.deaf && !own.running && c.Address.As4()[3]&15 == 14 && c.Network == own.Network {
+		w.databases[database].neutralised = true
+	}
 }
 
 func (w *world) PutFiles(_ context.Context, name string, files []provision.File) error {
@@ -330,6 +346,15 @@ func (w *world) SetBaseURL(_ context.Context, t provision.TenantDatabase, url st
 		w.databases[t.Name].identity.BaseURL = url
 	}
 	return err
+}
+
+// Adopt isn't called by any workflow here.
+func (w *world) Adopt(context.Context, provision.TenantDatabase, string, string) error { return nil }
+
+func (w *world) Neutralised(_ context.Context, t provision.TenantDatabase) (bool, error) {
+	leave, err := w.enter("Neutralised")
+	defer leave()
+	return w.databases[t.Name].neutralised, err
 }
 
 func (w *world) RemoveTenant(_ context.Context, name, subject string) error {

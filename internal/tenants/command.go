@@ -126,6 +126,8 @@ func difference(before, after Tenant) map[string]any {
 		{"return_state", func(t Tenant) any { return t.ReturnState }},
 		{"payment_status", func(t Tenant) any { return t.PaymentStatus }},
 		{"final_backup_skipped", func(t Tenant) any { return t.FinalBackupSkipped != "" }},
+		{"quarantined_at", func(t Tenant) any { return clock(t.QuarantinedAt) }},
+		{"neutralised_at", func(t Tenant) any { return clock(t.NeutralisedAt) }},
 		{"deletion_scheduled_at", func(t Tenant) any { return clock(t.DeletionScheduledAt) }},
 	} {
 		if was, is := f.of(before), f.of(after); was != is {

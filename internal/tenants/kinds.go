@@ -10,6 +10,8 @@ const (
 	DeleteKind    = "tenant.delete"
 	ResizeKind    = "tenant.resize" // to its plan's limits
 	LinksKind     = "tenant.links"  // that its Odoo makes, to its primary domain
+
+	NeutraliseKind = "tenant.neutralise" // a copy in quarantine
 )
 
 // OperationInput is what each of them is enqueued with.

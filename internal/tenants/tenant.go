@@ -84,6 +84,11 @@ type Tenant struct {
 	SuspendedAt         *time.Time
 	DeletionScheduledAt *time.Time // of Scheduled the deadline to cancel; nil once it is cancelled
 	DeletedAt           *time.Time
+	QuarantinedAt       *time.Time // it may neither send anything nor run jobs by itself, since its data is a copy
+	QuarantinedBy       string     // who had it copied
+	QuarantineCause     string     // what it is a copy of, for the owner
+	NeutralisedAt       *time.Time // when its quarantine ended by that
+	CopyOf              int64      // number of the backup that it is to be a copy of, until it is; 0: none
 }
 
 // Plan is one row of the plans table.

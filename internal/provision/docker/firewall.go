@@ -39,6 +39,9 @@ func (r *Runtime) EnsureFirewall(ctx context.Context, f provision.Firewall) erro
 	if f.DatabaseHost.IsValid() {
 		args = append(args, "--database-host", f.DatabaseHost.Unmap().String())
 	}
+	if f.QuarantineMask.IsValid() {
+		args = append(args, "--quarantine-mask", f.QuarantineMask.String(), "--quarantine-host", f.QuarantineHost.String())
+	}
 	s, err := guardSpec(tag, args, true, r.labelled(nil))
 	if err != nil {
 		return err

@@ -98,8 +98,13 @@ func (w world) outside(t *testing.T, addresses []string, dial ...string) (logs f
 // dialled tells what a tenant in mine sees of the targets.
 func (w world) dialled(t *testing.T, targets []string) map[string]string {
 	t.Helper()
+	return w.dialledFrom(t, w.mine.Gateway.Next(), targets)
+}
+
+func (w world) dialledFrom(t *testing.T, address netip.Addr, targets []string) map[string]string {
+	t.Helper()
 	c := w.container("odoo_dialler", append([]string{"dial"}, targets...)...)
-	c.Network, c.Address = w.mine.Name, w.mine.Gateway.Next()
+	c.Network, c.Address = w.mine.Name, address
 	c.DNS = []netip.Addr{netip.MustParseAddr(publicAddress)}
 	res, err := w.RunContainer(t.Context(), c)
 	require.NoError(t, err)
@@ -156,10 +161,33 @@ func TestFirewall(t *testing.T) {
 	within(t, 5*time.Second, "the outside has dialled", func() bool { return len(logs()) > 1 })
 	require.Equal(t, unsolicited+" silent", logs()[1])
 
+	w.quarantined(t, f, want)
 	w.databaseElsewhere(t, f)
 	w.restored(t, f)
 	require.NoError(t, w.RemoveFirewall(t.Context()))
 	require.Equal(t, "open", w.dialled(t, targets)["tcp/169.254.169.254:80"])
+}
+
+// quarantined dials from an address that reaches the database alone, while others of its network go on reaching what they did.
+func (w world) quarantined(t *testing.T, f provision.Firewall, ordinarily map[string]string) {
+	t.Helper()
+	f.QuarantineMask, f.QuarantineHost = netip.MustParseAddr("0.0.0.15"), netip.MustParseAddr("0.0.0.14")
+	require.NoError(t, w.EnsureFirewall(t.Context(), f))
+	last := w.mine.Subnet.Masked().Addr().As4()
+	last[3] |= 14
+	want := map[string]string{}
+	var targets []string
+	for target := range ordinarily {
+		want[target] = "refused"
+		targets = append(targets, target)
+	}
+	want[fmt.Sprintf("tcp/%s:%d", w.mine.Gateway, w.database)] = "open"
+	delete(want, "dns/nobody.example.")
+	got := w.dialledFrom(t, netip.AddrFrom4(last), targets)
+	require.NotEqual(t, "open", got["dns/nobody.example."])
+	delete(got, "dns/nobody.example.")
+	require.Equal(t, want, got)
+	require.Equal(t, ordinarily, w.dialled(t, targets))
 }
 
 // databaseElsewhere makes a private host the database's: its port opens, and that of our own host closes.

@@ -45,6 +45,8 @@ func parse(args []string, out io.Writer) (rules Rules, remove bool, err error) {
 	set.StringVar(&rules.BridgePrefix, "bridge-prefix", "", "start of the names of tenants' bridges")
 	set.TextVar(&rules.Supernet, "supernet", netip.Prefix{}, "network that holds all tenants' networks")
 	set.TextVar(&rules.DatabaseHost, "database-host", netip.Addr{}, "address of the tenants' PostgreSQL; none: this host")
+	set.TextVar(&rules.Quarantine.Mask, "quarantine-mask", netip.Addr{}, "bits of a tenant's address that say whether it is in quarantine")
+	set.TextVar(&rules.Quarantine.Value, "quarantine-host", netip.Addr{}, "what they are then; none: nobody is")
 	port := set.Uint("database-port", 0, "port of the tenants' PostgreSQL")
 	set.BoolVar(&remove, "remove", false, "take the rules out and end")
 	if err := set.Parse(args); err != nil {

@@ -18,6 +18,14 @@ type Rules struct {
 	Supernet     netip.Prefix // IPv4, holds all tenants' networks
 	DatabaseHost netip.Addr   // zero: on this host
 	DatabasePort uint16
+	Quarantine   HostPart // who reaches the database and nothing else
+}
+
+// HostPart tells some of the tenants by the last bits of their addresses, so that who is in quarantine is no rule's business: it is decided with
+// the address that a container is given, and a container that hasn't got it yet doesn't run. The zero value tells nobody.
+type HostPart struct {
+	Mask  netip.Addr // the bits that matter
+	Value netip.Addr // what they are
 }
 
 // specialRanges are what tenants must not reach beyond the host: private, shared, link-local, test, multicast and reserved addresses.
@@ -88,6 +96,9 @@ func (r Rules) outgoing(databaseOnHost bool) []rule {
 	if !databaseOnHost {
 		out = append(out, rule{daddr(netip.PrefixFrom(r.DatabaseHost, 32)), l4("tcp"), dport(r.DatabasePort), accept})
 	}
+	if r.Quarantine != (HostPart{}) {
+		out = append(out, rule{hostPart(r.Quarantine), jump("blocked")})
+	}
 	out = append(out, rule{daddr(r.Supernet), jump("blocked")})
 	for _, special := range specialRanges() {
 		out = append(out, rule{daddr(netip.MustParsePrefix(special)), jump("blocked")})
@@ -118,6 +129,8 @@ func (r Rules) validate() error {
 		return fmt.Errorf("database host %v isn't an IPv4 address", r.DatabaseHost)
 	case r.DatabasePort == 0:
 		return fmt.Errorf("no database port")
+	case r.Quarantine != HostPart{} && (!r.Quarantine.Mask.Is4() || !r.Quarantine.Value.Is4()):
+		return fmt.Errorf("quarantine %v isn't a mask and an IPv4 address", r.Quarantine)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 func tenants() Rules {
 	return Rules{
 		Installation: "inst-1", BridgePrefix: "ohabc-", Supernet: netip.MustParsePrefix("10.212.0.0/16"), DatabasePort: 5432,
+		Quarantine: HostPart{Mask: netip.MustParseAddr("0.0.0.15"), Value: netip.MustParseAddr("0.0.0.14")},
 	}
 }
 
@@ -50,6 +51,7 @@ func TestParse(t *testing.T) {
 	t.Parallel()
 	rules, remove, err := parse([]string{
 		"--installation", "inst-1", "--bridge-prefix", "ohabc-", "--supernet", "10.212.0.0/16", "--database-port", "5432",
+		"--quarantine-mask", "0.0.0.15", "--quarantine-host", "0.0.0.14",
 	}, io.Discard)
 	require.NoError(t, err)
 	require.False(t, remove)
@@ -64,21 +66,22 @@ func TestParse(t *testing.T) {
 func TestParse_refused(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"nothing":          {},
-		"no installation":  {"--supernet", "10.212.0.0/16", "--database-port", "5432"},
-		"no supernet":      {"--installation", "x", "--database-port", "5432"},
-		"the whole world":  {"--installation", "x", "--supernet", "0.0.0.0/0", "--database-port", "5432"},
-		"IPv6":             {"--installation", "x", "--supernet", "fd00::/48", "--database-port", "5432"},
-		"no port":          {"--installation", "x", "--supernet", "10.212.0.0/16"},
-		"huge port":        {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "65536"},
-		"negative port":    {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "-1"},
-		"IPv6 database":    {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "1", "--database-host", "::1"},
-		"unknown flag":     {"--installation", "x", "--flush"},
-		"stray argument":   {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "1", "now"},
-		"remove what":      {"--remove"},
-		"not an address":   {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "1", "--database-host", "db"},
-		"not a network":    {"--installation", "x", "--supernet", "10.212.0.0", "--database-port", "1"},
-		"port with a name": {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "postgres"},
+		"nothing":           {},
+		"no installation":   {"--supernet", "10.212.0.0/16", "--database-port", "5432"},
+		"no supernet":       {"--installation", "x", "--database-port", "5432"},
+		"the whole world":   {"--installation", "x", "--supernet", "0.0.0.0/0", "--database-port", "5432"},
+		"IPv6":              {"--installation", "x", "--supernet", "fd00::/48", "--database-port", "5432"},
+		"no port":           {"--installation", "x", "--supernet", "10.212.0.0/16"},
+		"huge port":         {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "65536"},
+		"negative port":     {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "-1"},
+		"IPv6 database":     {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "1", "--database-host", "::1"},
+		"unknown flag":      {"--installation", "x", "--flush"},
+		"stray argument":    {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "1", "now"},
+		"remove what":       {"--remove"},
+		"not an address":    {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "1", "--database-host", "db"},
+		"not a network":     {"--installation", "x", "--supernet", "10.212.0.0", "--database-port", "1"},
+		"half a quarantine": {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "1", "--quarantine-mask", "0.0.0.15"},
+		"port with a name":  {"--installation", "x", "--supernet", "10.212.0.0/16", "--database-port", "postgres"},
 	} {
 		_, _, err := parse(args, io.Discard)
 		require.Error(t, err, name)

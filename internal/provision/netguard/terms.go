@@ -109,6 +109,19 @@ func address(text string, offset uint32, p netip.Prefix) term {
 	}}
 }
 
+// hostPart matches the last bits of the source.
+func hostPart(p HostPart) term {
+	return term{fmt.Sprintf("ip saddr & %s == %s", p.Mask, p.Value), func() []expr.Any {
+		return []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.NFPROTO_IPV4}},
+			&expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset, Len: 4},
+			&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: p.Mask.AsSlice(), Xor: []byte{0, 0, 0, 0}},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: p.Value.AsSlice()},
+		}
+	}}
+}
+
 // l4 matches "tcp" or "udp".
 func l4(protocol string) term {
 	number := byte(unix.IPPROTO_TCP)

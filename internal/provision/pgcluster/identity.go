@@ -86,13 +86,16 @@ func personalise(ctx context.Context, tx pgx.Tx, id provision.Identity) error {
 		batch.Queue("UPDATE res_partner SET email_normalized = lower($2) WHERE id = $1", a.adminPartner, id.Login)
 	}
 	if a.channels {
-		batch.Queue("UPDATE discuss_channel SET uuid = substr(replace(gen_random_uuid()::text, '-', ''), 1, 10) WHERE uuid IS NOT NULL")
+		batch.Queue(newInvitations)
 	}
 	// A template may be months old. Its scheduled jobs, all overdue, would run at once in the clone's first seconds.
 	batch.Queue(`UPDATE ir_cron SET nextcall = (now() AT TIME ZONE 'utc') + interval '2 minutes' + random() * interval '10 minutes'
 		WHERE nextcall < now() AT TIME ZONE 'utc' + interval '2 minutes'`)
 	return tx.SendBatch(ctx, batch).Close()
 }
+
+// newInvitations makes the links anew by which guests get into channels.
+const newInvitations = `UPDATE public.discuss_channel SET uuid = substr(replace(gen_random_uuid()::text, '-', ''), 1, 10) WHERE uuid IS NOT NULL`
 
 // setParameter sets one of Odoo's system parameters.
 const setParameter = `

@@ -164,11 +164,16 @@ func (c *Cluster) SetAdminPassword(ctx context.Context, t provision.TenantDataba
 
 // asOwner connects to a tenant's database as its owner.
 func (c *Cluster) asOwner(ctx context.Context, t provision.TenantDatabase) (*pgx.Conn, error) {
+	return c.asTenant(ctx, t, t.Name)
+}
+
+// asTenant connects to any database as a tenant.
+func (c *Cluster) asTenant(ctx context.Context, t provision.TenantDatabase, database string) (*pgx.Conn, error) {
 	cfg := c.pool.Config().ConnConfig.Copy()
-	cfg.Database, cfg.User, cfg.Password = t.Name, t.Name, t.Password.Reveal()
+	cfg.Database, cfg.User, cfg.Password = database, t.Name, t.Password.Reveal()
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, classify(fmt.Errorf("connect to database %s as its owner: %w", t.Name, err))
+		return nil, classify(fmt.Errorf("connect to database %s as %s: %w", database, t.Name, err))
 	}
 	return conn, nil
 }
