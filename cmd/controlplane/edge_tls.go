@@ -55,7 +55,10 @@ func openTLS(cfg config.Config, pool *pgxpool.Pool) (*edge.TLS, error) {
 
 // openACME returns the client of the CA.
 func openACME(cfg config.Config, store *certs.Store) (*acme.Client, error) {
-	opts := acme.Options{Directory: cfg.TLS.Directory, Email: cfg.TLS.Email, BaseDomain: cfg.BaseDomain, DNSResolvers: cfg.TLS.DNSResolvers}
+	opts := acme.Options{
+		Directory: cfg.TLS.Directory, Email: cfg.TLS.Email, EABKeyID: cfg.TLS.EABKeyID, EABKey: cfg.TLS.EABKey,
+		BaseDomain: cfg.BaseDomain, DNSResolvers: cfg.TLS.DNSResolvers,
+	}
 	if cfg.TLS.Staging {
 		opts.Directory = acme.LetsEncryptStaging
 	}

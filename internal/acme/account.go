@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"path"
 	"strings"
@@ -29,6 +30,9 @@ func (c *Client) replaceAccount(ctx context.Context, issuer *certmagic.ACMEIssue
 	defer cancel()
 	folder := path.Join("acme", certmagic.StorageKeys.Safe(issuer.IssuerKey()), "users", certmagic.StorageKeys.Safe(strings.ToLower(c.opts.Email)))
 	account, err := c.account(ctx, folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // there was none to close
+	}
 	if err != nil {
 		return false, err
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
 
 	"controlplane/internal/certs"
@@ -45,6 +46,8 @@ var ErrNoDNS = errors.New("a certificate for all of the platform's addresses nee
 type Options struct {
 	Directory  string // default LetsEncrypt
 	Email      string // whom the CA may write to
+	EABKeyID   string // by which the CA knows whose account a new one belongs to; "": it doesn't ask
+	EABKey     secrets.Secret
 	Roots      *x509.CertPool
 	BaseDomain string
 
@@ -126,6 +129,9 @@ func (c *Client) issuer(directory string, dns *certmagic.DNS01Solver) *certmagic
 	template := certmagic.ACMEIssuer{
 		CA: directory, TestCA: directory, Email: c.opts.Email, Agreed: true, TrustedRoots: c.opts.Roots, Logger: zap.NewNop(),
 		ListenHost: c.opts.ListenHost, AltHTTPPort: c.opts.HTTPPort, AltTLSALPNPort: c.opts.TLSPort, CertObtainTimeout: c.opts.Patience,
+	}
+	if c.opts.EABKeyID != "" {
+		template.ExternalAccount = &acme.EAB{KeyID: c.opts.EABKeyID, MACKey: c.opts.EABKey.Reveal()}
 	}
 	if dns != nil {
 		template.CertObtainTimeout = platformPatience

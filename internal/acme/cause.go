@@ -42,7 +42,12 @@ func causeOfProblem(p acme.Problem) certs.Cause {
 		return certs.NoName
 	case acme.ProblemTypeConnection:
 		return certs.Unreachable
-	case acme.ProblemTypeUnauthorized, acme.ProblemTypeIncorrectResponse, acme.ProblemTypeTLS:
+	case acme.ProblemTypeUnauthorized:
+		if _, ofChallenge := p.Resource.(acme.Authorization); !ofChallenge {
+			return certs.Other // it is our account that may not ask
+		}
+		return certs.Elsewhere
+	case acme.ProblemTypeIncorrectResponse, acme.ProblemTypeTLS:
 		return certs.Elsewhere
 	case acme.ProblemTypeCAA:
 		return certs.Forbidden

@@ -22,7 +22,7 @@ func TestCauseOf_SortsByWhoCanMendIt(t *testing.T) {
 		certs.NoName: {said("dns"), acme.Problem{Type: acme.ProblemTypeCompound, Subproblems: []acme.Subproblem{{Problem: acme.Problem{Type: acme.ProblemTypeDNS}}}}},
 
 		certs.Unreachable: {said("connection")},
-		certs.Elsewhere:   {said("unauthorized"), said("incorrectResponse"), said("tls")},
+		certs.Elsewhere:   {said("incorrectResponse"), said("tls"), acme.Problem{Type: acme.ProblemTypeUnauthorized, Resource: acme.Authorization{}}},
 		certs.Forbidden:   {said("caa")},
 		certs.Refused:     {said("rejectedIdentifier"), fmt.Errorf("%w: it is none", errUnfit)},
 		certs.TooMany:     {said("rateLimited")},
@@ -32,7 +32,7 @@ func TestCauseOf_SortsByWhoCanMendIt(t *testing.T) {
 			errors.New("attempt 1: HTTP 503: "),
 			fmt.Errorf("order: %w", context.DeadlineExceeded), &net.OpError{Op: "dial", Err: errors.New("refused")},
 		},
-		certs.Other: {said("externalAccountRequired"), said("accountDoesNotExist")},
+		certs.Other: {said("externalAccountRequired"), said("accountDoesNotExist"), said("unauthorized")},
 	} {
 		for _, err := range list {
 			require.Equal(t, want, causeOf("shop.test", err), "%v", err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"sync"
@@ -100,6 +102,42 @@ func TestAnAccountThatTheCAHasClosedIsReplaced(t *testing.T) {
 	b.look()
 	b.verified("two.test", "two.test")
 	require.Empty(t, b.record("two.test").LastError)
+}
+
+// Some CAs only take accounts that belong to a customer of theirs.
+func TestAnAccountIsBoundToACustomerOfTheCA(t *testing.T) {
+	t.Parallel()
+	const key = "YSBzZWNyZXQgdGhhdCB0aGUgQ0EgaGFzIGdpdmVuIHRvIHVz"
+	b := setup(t, []string{"shop.test"}, func(o *acme.Options) { o.EABKeyID, o.EABKey = "customer-7", key })
+	unbound := b.opts
+	unbound.EABKeyID, unbound.EABKey = "", ""
+	client, err := acme.New(unbound, b.store)
+	require.NoError(t, err)
+	_, err = client.Issue(t.Context(), "shop.test")
+	require.ErrorContains(t, err, "externalAccountRequired")
+	b.look()
+	b.verified("shop.test", "shop.test")
+	require.NotContains(t, b.log.String(), key)
+}
+
+// The domain leads to somebody else, by whichever way the CA looks.
+func TestSomebodyElseAnswersTheCA(t *testing.T) {
+	t.Parallel()
+	plain, secure := httptest.NewServer(http.NotFoundHandler()), httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	secure.StartTLS()
+	defer plain.Close()
+	defer secure.Close()
+	b := setup(t, []string{"shop.test"}, func(o *acme.Options) { o.HTTPPort, o.TLSPort = port(t, plain.URL), port(t, secure.URL) })
+	b.look()
+	require.Contains(t, []certs.Cause{certs.Elsewhere, certs.Unreachable}, b.record("shop.test").Cause, b.record("shop.test").LastError)
+}
+
+func port(t *testing.T, address string) int {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	return number(t, u.Port())
 }
 
 func TestALimitOfTheCAIsKept(t *testing.T) {

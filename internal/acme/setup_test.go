@@ -92,7 +92,9 @@ func setup(t *testing.T, hosts []string, change ...func(*acme.Options)) *bundle 
 	} else {
 		resolver = acmetest.Resolver(t)
 	}
-	b.ca = acmetest.New(t, acmetest.Options{HTTPPort: b.opts.HTTPPort, TLSPort: b.opts.TLSPort, DNS: resolver})
+	b.ca = acmetest.New(t, acmetest.Options{
+		HTTPPort: b.opts.HTTPPort, TLSPort: b.opts.TLSPort, DNS: resolver, EABKeyID: b.opts.EABKeyID, EABKey: b.opts.EABKey.Reveal(),
+	})
 	b.opts.Directory, b.opts.Roots = b.ca.Directory, b.ca.Roots
 	b.client, b.keeper = b.newKeeper(b.store)
 	return b

@@ -177,6 +177,13 @@ func TestDomains_RefusesAsTheEarlierAPI(t *testing.T) {
 	require.Equal(t, http.StatusConflict, add(owner, "six.example.com").Status)
 	require.Equal(t, 5, b.count("tenant_domains"))
 
+	_, err := b.pool.Exec(t.Context(), `UPDATE tenant_domains SET expires_at = now() WHERE domain = 'shop.example.com'`)
+	require.NoError(t, err)
+	a = b.post("/api/clients/acme/domains/shop.example.com/verify", owner, "")
+	require.Equal(t, http.StatusNotFound, a.Status, "%s", a.Body)
+	require.Contains(t, a.detail(), "it can be added again")
+	b.addDomain(owner, "shop.example.com")
+
 	for _, bad := range []string{"%zz", "nonsense", "a%00b", "%2e%2e"} {
 		for _, r := range []request{
 			{method: http.MethodDelete, path: "/api/clients/acme/domains/" + bad, token: owner},

@@ -19,7 +19,10 @@ type TLS struct {
 	Email     string `env:"ACME_EMAIL" validate:"omitempty,email"`        // default: no CA is asked
 	Directory string `env:"ACME_DIRECTORY" validate:"omitempty,http_url"` // default: Let's Encrypt's
 	Staging   bool   `env:"ACME_STAGING" envDefault:"false"`
-	RootsFile string `env:"ACME_CA_ROOTS_FILE"` // by which a private CA's server is trusted; default: the system's
+	EABKeyID  string `env:"ACME_EAB_KEY_ID"` // of a CA that takes only its customers' accounts
+
+	EABKey    secrets.Secret `env:"ACME_EAB_HMAC_KEY"`
+	RootsFile string         `env:"ACME_CA_ROOTS_FILE"` // by which a private CA's server is trusted; default: the system's
 
 	DNSServer    string         `env:"ACME_DNS_SERVER" validate:"omitempty,hostname_port|hostname_rfc1123|ip"` // takes dynamic updates
 	DNSKey       string         `env:"ACME_DNS_TSIG_KEY"`
@@ -54,6 +57,8 @@ func (t TLS) missing(needed bool, c Config) []string {
 	}
 	add((t.CertFile == "") != (t.KeyFile == ""), "EDGE_TLS_CERT_FILE and EDGE_TLS_KEY_FILE must be set together")
 	add(t.Staging && t.Directory != "", "ACME_STAGING means Let's Encrypt's trial CA, so it can't be set with ACME_DIRECTORY")
+	add((t.EABKeyID == "") != (t.EABKey == ""), "ACME_EAB_KEY_ID and ACME_EAB_HMAC_KEY (or ACME_EAB_HMAC_KEY_FILE) must be set together")
+	add(t.EABKeyID != "" && t.Directory == "", "ACME_EAB_KEY_ID is of no use without ACME_DIRECTORY: Let's Encrypt knows no customers")
 	add(t.DNSServer != "" && t.DNSHook != "", "ACME_DNS_SERVER and ACME_DNS_HOOK are both set: there is one way to change DNS")
 	add(t.DNSServer != "" && (t.DNSKey == "" || t.DNSSecret == ""), "ACME_DNS_SERVER needs ACME_DNS_TSIG_KEY and ACME_DNS_TSIG_SECRET (or ACME_DNS_TSIG_SECRET_FILE)")
 	if t.RootsFile != "" {

@@ -47,6 +47,7 @@ func TestLoad_NamesWhatHTTPSLacks(t *testing.T) {
 		"two ways to DNS":   {"ACME_DNS_HOOK", "/usr/local/bin/dns", "both set"},
 		"unsigned updates":  {"ACME_DNS_TSIG_SECRET", "", "ACME_DNS_SERVER needs ACME_DNS_TSIG_KEY"},
 		"a weak algorithm":  {"ACME_DNS_TSIG_ALGORITHM", "hmac-md5", "ACME_DNS_TSIG_ALGORITHM must be one of"},
+		"half a binding":    {"ACME_EAB_KEY_ID", "customer-7", "ACME_EAB_KEY_ID and ACME_EAB_HMAC_KEY"},
 		"half a pair":       {"EDGE_TLS_CERT_FILE", "/c", "must be set together"},
 		"no key":            {"DATA_KEY", "", "EDGE_TLS_LISTEN needs DATA_KEY"},
 		"http for browsers": {"EDGE_PUBLIC_URL", "http://erp.hosting.ng", "EDGE_PUBLIC_URL must begin with https://"},

@@ -41,6 +41,9 @@ type Options struct {
 	TLSPort  int // of TLS-ALPN-01
 	DNS      string
 	Validity uint64 // of certificates, in seconds; 0: 90 days
+
+	// EABKeyID and EABKey (base64url) are what new accounts have to be bound to; none by default.
+	EABKeyID, EABKey string
 }
 
 var settings sync.Once //nolint:gochecknoglobals // Pebble reads the environment
@@ -58,7 +61,10 @@ func New(tb testing.TB, opts Options) *CA {
 	store := db.NewMemoryStore()
 	authority := ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "tests", ValidityPeriod: opts.Validity}})
 	front := wfe.New(logger, store, va.New(logger, opts.HTTPPort, opts.TLSPort, false, opts.DNS, store), authority,
-		[]string{"ca.test"}, false, false, 1, 1)
+		[]string{"ca.test"}, false, opts.EABKeyID != "", 1, 1)
+	if opts.EABKeyID != "" {
+		require.NoError(tb, store.AddExternalAccountKeyByID(opts.EABKeyID, opts.EABKey))
+	}
 	c := &CA{Roots: x509.NewCertPool(), Trust: x509.NewCertPool()}
 	handler := front.Handler()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
