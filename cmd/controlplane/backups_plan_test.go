@@ -23,7 +23,7 @@ func TestBackups_NoneConfigured(t *testing.T) {
 
 func TestBackups_Sweeps(t *testing.T) {
 	t.Parallel()
-	p := &platform{cfg: config.Config{
+	p := &platform{domain: &domain{}, cfg: config.Config{
 		Platform: config.Platform{URL: "postgres://platform:password@127.0.0.1:5432/platform?sslmode=disable"},
 		Engine:   config.Engine{PostgresImage: "postgres:17"},
 		Seller:   config.Seller{Timezone: "Africa/Lagos"},

@@ -54,9 +54,9 @@ func TestPlanner_HourByHour(t *testing.T) {
 	o.exec("UPDATE plans SET backups_daily = 3, backups_weekly = 2, backups_monthly = 1 WHERE id = 'enterprise'")
 	basic, business, special := o.client("acme", "basic"), o.client("globex", "business"), o.client("initech", "enterprise")
 	p := o.planner(backup.PlannerOptions{Parallel: 100})
-	begin := o.now // Monday noon
+	begin, asked := o.now, 0 // Monday noon
 	for o.now.Before(begin.AddDate(0, 0, 16)) {
-		o.takeDue(p)
+		asked += o.takeDue(p)
 		o.done()
 		o.prune(p)
 		o.done()
@@ -71,7 +71,9 @@ func TestPlanner_HourByHour(t *testing.T) {
 	require.Equal(t, 9, have(business, "kind = 'daily'"))
 	require.InDelta(t, 24, have(business, "kind = 'hourly'"), 1)
 	require.Equal(t, []int{5, 1}, []int{have(special, "kind = 'daily'"), have(special, "monthly")}, "three days, one older week and the month")
-	require.InDelta(t, 16*24, o.count("backups WHERE tenant_id = $1", business), 2, "one of either kind an hour")
+	require.InDelta(t, 16+2*16*24, asked, 4, "one of either kind an hour")
+	require.InDelta(t, 8*24, o.count("backups WHERE tenant_id = $1 AND kind = 'hourly'", business), 10, "rows of copies that are gone stay a week")
+	require.Equal(t, o.count("operations"), o.count("operations WHERE subject IN (SELECT 'backup/' || id FROM backups)"), "what was done with them goes with them")
 	require.Zero(t, o.count("backups WHERE kind = 'hourly' AND state = 'done' AND created_at <= $1", o.now.Add(-25*time.Hour)))
 	require.Equal(t, o.count("backups"), o.count("backups WHERE requested_by = 'system'"))
 }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"time"
 
+	"controlplane/internal/alerts"
 	"controlplane/internal/backup/retention"
+	"controlplane/internal/postgres"
 )
 
 // PlatformOwner begins what stands where a client's name does in the store for platforms' own databases; an installation's id follows, since
@@ -21,6 +23,41 @@ type Platform struct {
 	Dump         func(ctx context.Context, w io.Writer) error
 	Zone         *time.Location // whose days they are
 	Now          func() time.Time
+	Alerts       postgres.Querier // where Watch tells of their age
+}
+
+// alertPlatform is raised while the platform's own database has no backup that is fresh enough.
+const (
+	alertPlatform   = "backup.platform_overdue"
+	platformSubject = "platform"
+	platformOverdue = 4 * time.Hour // one is taken every hour
+)
+
+// Watch tells operators when the newest backup in the store is too old, or can't be seen; since is when there first could be one. What counts
+// is what lies there, not whether Take says that it is done.
+func (p Platform) Watch(ctx context.Context, since time.Time) error {
+	list, err := p.Vault.List(ctx, p.owner())
+	message := ""
+	if err != nil {
+		message = "It can't be seen whether the platform's own database has a fresh backup: the backup store doesn't answer."
+	} else if age := p.Now().Sub(newest(list, since)); age >= platformOverdue {
+		message = fmt.Sprintf("The newest backup of the platform's own database is %s old; one is taken every hour.", age.Round(time.Minute))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute) // a store that took all the time is worth telling of
+	defer cancel()
+	if message == "" {
+		return alerts.Resolve(ctx, p.Alerts, alertPlatform, platformSubject)
+	}
+	return errors.Join(err, alerts.Raise(ctx, p.Alerts, alerts.Alert{Kind: alertPlatform, Subject: platformSubject, Message: message}))
+}
+
+func newest(list []Stored, since time.Time) time.Time {
+	for _, s := range list {
+		if s.Complete && s.At.After(since) {
+			since = s.At
+		}
+	}
+	return since
 }
 
 func (p Platform) owner() string { return PlatformOwner + "_" + p.Installation }

@@ -9,7 +9,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"controlplane/internal/alerts"
 	"controlplane/internal/backup"
+	"controlplane/internal/backup/store"
+	"controlplane/internal/postgres/pgtest"
 )
 
 // Five weeks: as many stay as of a client, and a failure takes none away.
@@ -49,4 +52,47 @@ func TestPlatform(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, len(list)+1, "another installation's stays, however old")
 	require.Equal(t, "_platform_ours-too", all[len(list)].Client)
+}
+
+// What lies in the store counts, not what was said of it.
+func TestPlatform_Watch(t *testing.T) {
+	t.Parallel()
+	s := openStrongroom(t)
+	pool := pgtest.New(t)
+	now := time.Date(2026, 3, 2, 1, 15, 0, 0, time.UTC)
+	since := now.Add(-time.Hour)
+	p := backup.Platform{
+		Vault: s.vault, Installation: "ours", Zone: time.UTC, Now: func() time.Time { return now }, Alerts: pool,
+		Dump: func(_ context.Context, w io.Writer) error {
+			_, err := io.WriteString(w, dumpText)
+			return err
+		},
+	}
+	message := func() string {
+		t.Helper()
+		require.NoError(t, p.Watch(t.Context(), since))
+		list, err := alerts.New(pool).List(t.Context(), alerts.Filter{Kind: "backup.platform_overdue", Limit: 10})
+		require.NoError(t, err)
+		if len(list) == 0 {
+			return ""
+		}
+		return list[0].Message
+	}
+	require.Empty(t, message(), "it is new")
+	now = now.Add(3 * time.Hour)
+	require.Contains(t, message(), "is 4h0m0s old")
+	require.NoError(t, p.Take(t.Context()))
+	require.Empty(t, message())
+	now = now.Add(4 * time.Hour)
+	require.NotEmpty(t, message())
+
+	away, err := store.New(store.Options{Endpoint: "http://127.0.0.1:1", Bucket: "odoo-backups", AccessKey: "a", SecretKey: "b"})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	p.Vault = backup.NewVault(away, s.keys, "clients/")
+	require.Error(t, p.Watch(ctx, since))
+	list, err := alerts.New(pool).List(t.Context(), alerts.Filter{Kind: "backup.platform_overdue", Limit: 10})
+	require.NoError(t, err)
+	require.Contains(t, list[0].Message, "the backup store doesn't answer")
 }

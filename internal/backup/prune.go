@@ -18,6 +18,8 @@ const (
 	manualLife = 30 * 24 * time.Hour
 	safetyLife = 7 * 24 * time.Hour
 	rowLife    = 90 * 24 * time.Hour
+	hourlyRow  = 7 * 24 * time.Hour // there are many of these
+	forgotten  = 1000               // at a time
 )
 
 // shelf is a tenant's backups that have ended, with what decides about them.
@@ -28,8 +30,8 @@ type shelf struct {
 	copies []retention.Copy
 }
 
-// Prune gives up backups that nobody makes any more, marks dailies as those of their week or month, has what nobody needs any more removed, and returns how many backups that were. A
-// client that is deleted leaves its backups for some time, and then none.
+// Prune gives up backups that nobody makes any more, marks dailies as those of their week or month, has what nobody needs any more removed,
+// and returns how many backups that were. A client that is deleted leaves its backups for some time, and then none.
 func (p *Planner) Prune(ctx context.Context) (removed int, err error) {
 	if err := p.deps.Backups.failStuck(ctx); err != nil {
 		return 0, err
@@ -133,10 +135,29 @@ func (p *Planner) set(ctx context.Context, what string, ids []int64) error {
 	return nil
 }
 
-// forget removes the rows of backups that are long gone.
+// forget removes the rows of backups that are long gone, after those of what was done with them.
 func (p *Planner) forget(ctx context.Context) error {
-	if _, err := p.deps.Pool.Exec(ctx, "DELETE FROM backups WHERE state = 'deleted' AND deleted_at < $1", p.deps.Now().Add(-rowLife)); err != nil {
-		return fmt.Errorf("forget backups that are gone: %w", err)
+	now := p.deps.Now()
+	for {
+		rows, err := p.deps.Pool.Query(ctx, `SELECT id FROM backups WHERE state = 'deleted'
+			AND deleted_at < CASE WHEN kind = 'hourly' THEN $1::timestamptz ELSE $2 END ORDER BY deleted_at LIMIT $3`,
+			now.Add(-hourlyRow), now.Add(-rowLife), forgotten)
+		if err != nil {
+			return fmt.Errorf("look for backups that are gone: %w", err)
+		}
+		gone, err := pgx.CollectRows(rows, pgx.RowTo[ID])
+		if err != nil || len(gone) == 0 {
+			return err
+		}
+		subjects := make([]string, 0, len(gone))
+		for _, id := range gone {
+			subjects = append(subjects, id.Subject())
+		}
+		if err := p.deps.Backups.ops.ForgetSubjects(ctx, subjects); err != nil {
+			return err
+		}
+		if _, err := p.deps.Pool.Exec(ctx, "DELETE FROM backups WHERE id = ANY($1)", gone); err != nil {
+			return fmt.Errorf("forget backups that are gone: %w", err)
+		}
 	}
-	return nil
 }

@@ -73,10 +73,11 @@ func (w *Worker) taking(do func(ctx context.Context, r *ops.Run, b Backup, t ten
 			}
 			return ops.Permanent(err)
 		}
-		if !w.slots.TryAcquire(1) {
+		leave, ok := w.lanes.enter(laneOf(b.Kind))
+		if !ok {
 			return ops.Snooze(slotWait)
 		}
-		defer w.slots.Release(1)
+		defer leave()
 		t, err := w.tenants.ByID(ctx, b.TenantID)
 		if err == nil && !worthKeeping(t, b.Kind) {
 			err = ErrTenantGone.WithCause(fmt.Errorf("tenant %s is %s", t.ID, t.State))
@@ -339,7 +340,10 @@ func (w *Worker) seal(ctx context.Context, r *ops.Run, b Backup, _ tenants.Tenan
 	if m.Filestore != nil {
 		keep[b.KeyPrefix+m.Filestore.Object] = true
 	}
-	return w.removeObjects(ctx, b, keep)
+	if err := w.removeObjects(ctx, b, keep); err != nil { // it goes with the backup, and is no reason to have none
+		w.log.Warn("what earlier attempts at a backup stored stays behind for now", "backup", b.ID, "error", err)
+	}
+	return nil
 }
 
 // readBack is what makes a copy a backup.

@@ -13,6 +13,7 @@ import (
 	"controlplane/internal/alerts"
 	"controlplane/internal/backup/archive"
 	"controlplane/internal/ops"
+	"controlplane/internal/postgres"
 )
 
 // VerifyWorkflow looks at all of a backup again. That it is damaged is an answer, not a failure: it is on the backup, and an alert. What
@@ -29,6 +30,11 @@ func (w *Worker) look(ctx context.Context, r *ops.Run) error {
 	if b.State != Done {
 		return ops.Permanent(ErrNotGood.WithCause(fmt.Errorf("backup %s is %s", b.ID, b.State)))
 	}
+	leave, ok := w.lanes.enter(laneLooks)
+	if !ok {
+		return ops.Snooze(slotWait)
+	}
+	defer leave()
 	text, err := manifestOf(ctx, w.pool, b.ID)
 	if err != nil {
 		return err
@@ -100,14 +106,23 @@ func (w *Worker) looked(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 	if _, err := r.Get("found", &found); err != nil {
 		return err
 	}
-	b, err := setVerified(ctx, tx, in.BackupID, found, w.now())
+	if found != "" {
+		return w.tellDamaged(ctx, tx, in.BackupID, found)
+	}
+	b, err := setVerified(ctx, tx, in.BackupID, "", w.now())
 	if err != nil {
 		return err
 	}
-	if found == "" {
-		return alerts.Resolve(ctx, tx, alertBroken, b.ID.Subject())
+	return alerts.Resolve(ctx, tx, alertBroken, b.ID.Subject())
+}
+
+// tellDamaged notes that a backup doesn't count any more.
+func (w *Worker) tellDamaged(ctx context.Context, q postgres.Querier, id ID, found string) error {
+	b, err := setVerified(ctx, q, id, found, w.now())
+	if err != nil {
+		return err
 	}
-	return alerts.Raise(ctx, tx, alerts.Alert{
+	return alerts.Raise(ctx, q, alerts.Alert{
 		Kind: alertBroken, Subject: b.ID.Subject(),
 		Message: fmt.Sprintf("The %s backup %s of %s can't be used any more: %s", b.Kind, b.ID, b.TenantName, found),
 	})

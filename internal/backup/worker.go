@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"controlplane/internal/backup/archive"
 	"controlplane/internal/errs"
@@ -38,7 +37,7 @@ type WorkerOptions struct {
 	Image string // that the engine has, to mount volumes with; nothing of it runs
 	// Filestore tells in which volume a tenant's files are, and in which directory of it.
 	Filestore func(t tenants.Tenant) (volume, dir string)
-	AtOnce    int64 // backups that one process takes at the same time, so that the tenants' server isn't busy with nothing else; default 2
+	AtOnce    int64 // scheduled backups that one process takes at the same time, and as many that people wait for; default 2
 }
 
 // Worker does what a Service asks for.
@@ -52,7 +51,7 @@ type Worker struct {
 	runner   Runner
 	log      *slog.Logger
 	opts     WorkerOptions
-	slots    *semaphore.Weighted
+	lanes    lanes
 }
 
 // NewWorker checks the dependencies; it reaches for nothing.
@@ -64,7 +63,7 @@ func NewWorker(deps WorkerDeps, opts WorkerOptions) (*Worker, error) {
 	return &Worker{
 		Service: deps.Backups, store: deps.Store, keys: deps.Keys, database: deps.Database, volumes: deps.Volumes,
 		cluster: deps.Cluster, runner: deps.Runner, log: deps.Log,
-		opts: opts, slots: semaphore.NewWeighted(cmp.Or(opts.AtOnce, 2)),
+		opts: opts, lanes: newLanes(cmp.Or(opts.AtOnce, 2)),
 	}, nil
 }
 

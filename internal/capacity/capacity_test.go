@@ -295,3 +295,21 @@ func TestMetrics(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, m.Stale)
 }
+
+// What comes and goes is judged by what is used.
+func TestLacking(t *testing.T) {
+	t.Parallel()
+	b := setup(t, capacity.Options{})
+	lacking := func(memoryMB, diskMB int64) []string {
+		list, err := b.Lacking(t.Context(), memoryMB, diskMB)
+		require.NoError(t, err)
+		return list
+	}
+	require.Empty(t, lacking(1<<40, 1<<40), "nothing was measured")
+	b.record(nil)
+	require.Empty(t, lacking(2048, 10<<10))
+	require.Equal(t, []string{"memory in MiB: 4096 of 24576 are used, and 20480 more would be"}, lacking(20<<10, 10<<10))
+	require.Len(t, lacking(20<<10, 90<<10), 2)
+	b.advance(11 * time.Minute)
+	require.Empty(t, lacking(20<<10, 90<<10), "nobody knows any more")
+}

@@ -21,6 +21,14 @@ func (e *Engine) Forget(ctx context.Context, kind string, before time.Time) (int
 	return int(tag.RowsAffected()), nil
 }
 
+// ForgetSubjects removes the operations on these subjects that have ended, with their logs: the subjects themselves are gone.
+func (e *Engine) ForgetSubjects(ctx context.Context, subjects []string) error {
+	if _, err := e.pool.Exec(ctx, "DELETE FROM operations WHERE subject = ANY($1) AND finished_at IS NOT NULL", subjects); err != nil {
+		return fmt.Errorf("forget the operations on what is gone: %w", err)
+	}
+	return nil
+}
+
 // logRetention is how long the step log of an operation is kept that ended well; what went wrong is kept for good, and so is every
 // operation itself.
 const logRetention = 90 * 24 * time.Hour

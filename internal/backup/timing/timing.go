@@ -35,7 +35,12 @@ type Slots interface {
 func (n Night) Daily(client int64) Slots { return daily{n, client} }
 
 // Hourly returns the times of a client's hourly copies: a minute of its own.
-func Hourly(client int64) Slots { return hourly{draw(time.Hour, client, "hourly")} }
+func Hourly(client int64) Slots { return round{time.Hour, draw(time.Hour, client, "hourly")} }
+
+// Weekly returns the times at which a client's turn comes once a week: a second of the week of its own.
+func Weekly(client int64) Slots { return round{week, draw(week, client, "weekly")} }
+
+const week = 7 * 24 * time.Hour
 
 type daily struct {
 	night  Night
@@ -67,13 +72,12 @@ func (d daily) Next(now time.Time) time.Time {
 	}
 }
 
-type hourly struct{ past time.Duration }
+// round comes again and again after the same time.
+type round struct{ period, past time.Duration }
 
-func (h hourly) Last(now time.Time) time.Time {
-	return now.Add(-h.past).Truncate(time.Hour).Add(h.past)
-}
+func (r round) Last(now time.Time) time.Time { return now.Add(-r.past).Truncate(r.period).Add(r.past) }
 
-func (h hourly) Next(now time.Time) time.Time { return h.Last(now).Add(time.Hour) }
+func (r round) Next(now time.Time) time.Time { return r.Last(now).Add(r.period) }
 
 // draw is a number below most, evenly spread over clients, and always the same.
 func draw(most time.Duration, client int64, what string) time.Duration {
