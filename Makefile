@@ -1,7 +1,7 @@
 # Two commands matter: make run and make test. Both do all the set-up that they need, and do nothing twice.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run stop clean test prove lint fmt bench setup setup-test images images-test linters build
+.PHONY: help run stop clean test prove lint fmt bench setup setup-test images images-test linters browser build
 
 STATE_DIR ?= $(CURDIR)/.state
 export STATE_DIR
@@ -42,7 +42,7 @@ setup:
 	@$(MAKE) --no-print-directory -j2 images build
 
 setup-test:
-	@$(MAKE) --no-print-directory -j2 images-test linters build
+	@$(MAKE) --no-print-directory -j2 images-test linters build browser
 
 images:
 	@scripts/engine.sh
@@ -54,6 +54,9 @@ images-test:
 
 linters:
 	@scripts/lint.sh --build
+
+browser:
+	@scripts/browser.sh
 
 build:
 	@scripts/build.sh

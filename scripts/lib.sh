@@ -53,12 +53,13 @@ installed() {
 	done
 }
 
-# install_packages PACKAGE... installs what is missing, as root on Debian.
+# install_packages PACKAGE... installs what is missing, as root on Debian; one at a time, since make runs scripts side by side.
 install_packages() {
 	installed "$@" && return 0
 	on_debian || die "this needs the packages $* and is not a Debian system: install them by hand"
 	((EUID == 0)) || die "this needs the packages $*: run it as root once, or install them by hand"
-	quietly "$STATE_DIR/log/apt-update.log" "apt-get update" apt-get -q update
+	local lock="${TMPDIR:-/tmp}/odoo-hosting-packages.lock"
+	quietly "$STATE_DIR/log/apt-update.log" "apt-get update" flock -o "$lock" apt-get -q update
 	quietly "$STATE_DIR/log/apt-install.log" "apt-get install $*" \
-		env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
+		env DEBIAN_FRONTEND=noninteractive flock -o "$lock" apt-get -q -y --no-install-recommends install "$@"
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -55,6 +56,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	g.edge.open.requests.Add(1)
 	defer g.edge.open.requests.Add(-1)
 	w.Header().Del("Server")
+	g.edge.tls.announce(w.Header())
 	g.edge.releaseConnection(w.Header(), r)
 	client, https := takeAddress(r)
 	if g.answersChallenge(w, r, client, began) {
@@ -73,6 +75,9 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		a := answered{status: out.status, passed: v.page == "", sent: out.sent, took: time.Since(began)}
 		if body != nil {
 			a.received = body.read
+		}
+		if connectsSocket(r) && a.status == http.StatusOK {
+			a.status = http.StatusSwitchingProtocols
 		}
 		if v.page == "" {
 			v.traffic.leave()
@@ -97,7 +102,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 // judge finds out where the request goes, or which page answers it.
 func (g *gate) judge(r *http.Request, client netip.Addr) verdict {
 	v := verdict{class: classify(r.URL), traffic: &g.edge.traffic.nobody}
-	if v.class.kind == pathMalformed || r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+	if v.class.kind == pathMalformed || r.Method == http.MethodConnect && !connectsSocket(r) || r.Method == http.MethodTrace {
 		v.page = pageBadRequest
 		return v
 	}
@@ -161,6 +166,12 @@ func (g *gate) admit(w http.ResponseWriter, r *http.Request, v *verdict) *watche
 	if !v.isAPI {
 		most, largest = maxConnections(v.route), g.edge.maxBody(v.route)
 	}
+	if connectsSocket(r) {
+		largest = math.MaxInt64
+		if reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); reader != nil {
+			reader.Override(socketIdle, 0)
+		}
+	}
 	body, fits := limitBody(w, r, largest)
 	if !fits {
 		v.page = pageTooLarge
@@ -202,10 +213,23 @@ func dialOf(route tenants.Route, r *http.Request) string {
 		return ""
 	}
 	port := route.HTTPPort
-	if r.URL.Path == "/websocket" || strings.HasPrefix(r.URL.Path, "/websocket/") {
+	if ofEvents(r) {
 		port = route.EventPort
 	}
 	return net.JoinHostPort(route.Address.String(), strconv.Itoa(port))
+}
+
+func ofEvents(r *http.Request) bool {
+	return r.URL.Path == "/websocket" || strings.HasPrefix(r.URL.Path, "/websocket/")
+}
+
+// socketIdle is how long nothing may come over a WebSocket in HTTP/3. QUIC itself notices a client that is gone.
+const socketIdle = 24 * time.Hour
+
+// connectsSocket reports whether a request opens a WebSocket in the way of HTTP/3 (RFC 9220), which our server offers to browsers, so that
+// they wouldn't try another one. In HTTP/2 (RFC 8441) nothing is offered, and browsers open a connection of HTTP/1.1 for it.
+func connectsSocket(r *http.Request) bool {
+	return r.ProtoMajor == 3 && r.Method == http.MethodConnect && r.Proto == "websocket" && ofEvents(r)
 }
 
 // hostOf returns a Host header's name as the table has it: lower case, without port and the root's dot. The header goes on to Odoo as

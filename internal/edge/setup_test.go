@@ -212,3 +212,9 @@ func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	require.Eventually(t, done, 10*time.Second, 2*time.Millisecond, what)
 }
+
+// eventuallySlow is for what takes its time by design, in a browser say.
+func eventuallySlow(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	require.Eventually(t, done, time.Minute, 50*time.Millisecond, what)
+}

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"time"
@@ -35,6 +36,14 @@ func (g *gate) movesToHTTPS(r *http.Request, https bool) (verdict, bool) {
 		return verdict{}, false
 	}
 	return verdict{page: pageMoved, class: classify(r.URL), traffic: &g.edge.traffic.nobody}, true
+}
+
+// announce has browsers look for HTTP/3 at the port that they see, which isn't the one that we listen on where something in front of us
+// passes ports on.
+func (t *tlsSide) announce(h http.Header) {
+	if t != nil && len(h["Alt-Svc"]) > 0 {
+		h["Alt-Svc"] = []string{`h3=":` + cmp.Or(t.PublicPort, "443") + `"; ma=2592000`}
+	}
 }
 
 // httpsURL returns where a moved request finds its page.

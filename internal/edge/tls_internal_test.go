@@ -3,6 +3,7 @@ package edge
 import (
 	"crypto/tls"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -67,4 +68,38 @@ func TestCertificateFiles_AreReadAgainWhenBothFit(t *testing.T) {
 	require.Equal(t, acme.Valid, acme.StateOf(f.record(), now))
 	require.Empty(t, acme.Trouble(f.record(), now.Add(70*24*time.Hour)))
 	require.Contains(t, acme.Trouble(f.record(), now.Add(80*24*time.Hour)), "certificate files expires on")
+}
+
+func TestAnnounce_NamesThePortThatBrowsersSee(t *testing.T) {
+	t.Parallel()
+	for port, want := range map[string]string{"": "443", "443": "443", "8443": "8443"} {
+		h := http.Header{"Alt-Svc": {`h3=":9999"; ma=2592000`}}
+		(&tlsSide{TLS: TLS{PublicPort: port}}).announce(h)
+		require.Equal(t, []string{`h3=":` + want + `"; ma=2592000`}, h["Alt-Svc"])
+	}
+	h := http.Header{}
+	(&tlsSide{}).announce(h)
+	(*tlsSide)(nil).announce(h)
+	require.Empty(t, h, "nothing where Caddy says nothing")
+}
+
+func TestCalm_KeepsSomeLinesOfEachMessage(t *testing.T) {
+	t.Parallel()
+	c, now := newCalm(), time.Now()
+	kept := 0
+	for range 100 {
+		if ok, _ := c.take("a handshake failed", now); ok {
+			kept++
+		}
+	}
+	require.Equal(t, calmLines, kept)
+	ok, _ := c.take("something else", now)
+	require.True(t, ok)
+	ok, dropped := c.take("a handshake failed", now.Add(calmWindow))
+	require.True(t, ok)
+	require.Equal(t, 100-calmLines, dropped)
+	for i := range 2 * calmWords {
+		c.take(fmt.Sprint(i), now)
+	}
+	require.LessOrEqual(t, len(c.said), calmWords)
 }

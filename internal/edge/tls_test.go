@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
 
@@ -37,9 +39,9 @@ func TestTLS_ThePlatformsAddresses(t *testing.T) {
 	provider, err := dnsupdate.NewRFC2136(dnsupdate.Options{Server: dns.Address, Key: dns.Key, Secret: dns.Secret})
 	require.NoError(t, err)
 	database, viaDatabase := viaRelay(t)
-	s := setupTLS(t, dns.Address, nil, viaDatabase)
+	s := setupTLS(t, dns.Address, nil, viaDatabase, func(o *edge.Options) { o.SlowClient = 300 * time.Millisecond })
 	s.acme.DNS, s.acme.DNSResolvers = provider, []string{dns.Address}
-	s.tenant("shop", tenants.Active, newUpstream(t, says("hello from Odoo"), nil))
+	s.tenant("shop", tenants.Active, newUpstream(t, says("hello from Odoo"), http.HandlerFunc(saysHelloOnASocket)))
 	s.begin()
 	s.served("shop.example.test")
 
@@ -81,6 +83,11 @@ func (s *secure) refusesStrangers() {
 	}
 	_, err := s.shake("shop.example.test", func(c *tls.Config) { c.NextProtos = []string{"acme-tls/1"}; c.InsecureSkipVerify = true }) //nolint:gosec // as above
 	require.Error(s.t, err, "there is no such challenge")
+	for range 30 {
+		_, err := s.shake("stranger.test", func(c *tls.Config) { c.NextProtos = []string{"acme-tls/1"}; c.InsecureSkipVerify = true }) //nolint:gosec // as above
+		require.Error(s.t, err)
+	}
+	require.Less(s.t, strings.Count(s.log.String(), "acme"), 20, "strangers don't fill the log")
 	require.Equal(s.t, orders, s.ca.Orders.Load())
 }
 
@@ -111,18 +118,19 @@ func (s *secure) answersOverEachProtocol() {
 	require.Equal(s.t, "max-age=31536000", res.Header.Get("Strict-Transport-Security"))
 	require.Contains(s.t, res.Header.Get("Alt-Svc"), `h3=":`+strconv.Itoa(portOf(s.t, s.tlsAt)))
 
-	quic := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: s.ca.Trust, ServerName: "shop.example.test"}}
-	defer func() { _ = quic.Close() }()
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: s.ca.Trust, ServerName: "shop.example.test"}}
+	defer func() { _ = transport.Close() }()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "https://"+s.tlsAt+"/web", nil)
 	require.NoError(s.t, err)
 	req.Host = "shop.example.test"
-	three := &http.Client{Transport: quic, Timeout: 20 * time.Second}
+	three := &http.Client{Transport: transport, Timeout: 20 * time.Second}
 	res, err = three.Do(req)
 	require.NoError(s.t, err)
 	require.NoError(s.t, res.Body.Close())
 	require.Equal(s.t, 3, res.ProtoMajor)
 	require.Equal(s.t, http.StatusOK, res.StatusCode)
 
+	s.opensASocketOverHTTP3()
 	root := filepath.Join(s.t.TempDir(), "root.pem")
 	require.NoError(s.t, os.WriteFile(root, s.ca.TrustPEM, 0o600))
 	port := strconv.Itoa(portOf(s.t, s.tlsAt))
@@ -136,6 +144,44 @@ func (s *secure) answersOverEachProtocol() {
 	require.Equal(s.t, "hello from Odoo", out)
 	_, err = curl()
 	require.Error(s.t, err, "nobody else's root is good for it")
+}
+
+// opensASocketOverHTTP3 does it as RFC 9220 says, which our server tells browsers that they may: on a path of Odoo's bus, and nothing else.
+func (s *secure) opensASocketOverHTTP3() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	conn, err := quic.DialAddr(ctx, s.tlsAt, &tls.Config{RootCAs: s.ca.Trust, ServerName: "shop.example.test", NextProtos: []string{"h3"}}, nil)
+	require.NoError(s.t, err)
+	defer func() { _ = conn.CloseWithError(0, "") }()
+	client := new(http3.Transport).NewClientConn(conn)
+	<-client.ReceivedSettings()
+	require.True(s.t, client.Settings().EnableExtendedConnect)
+	for path, status := range map[string]int{"/websocket?version=1": http.StatusOK, "/jsonrpc": http.StatusBadRequest} {
+		stream, err := client.OpenRequestStream(ctx)
+		require.NoError(s.t, err)
+		req, err := http.NewRequestWithContext(ctx, http.MethodConnect, "https://shop.example.test"+path, nil)
+		require.NoError(s.t, err)
+		req.Proto = "websocket"
+		req.Header.Set("Sec-WebSocket-Version", "13")
+		require.NoError(s.t, stream.SendRequestHeader(req))
+		res, err := stream.ReadResponse()
+		require.NoError(s.t, err)
+		require.Equal(s.t, status, res.StatusCode, path)
+		if status != http.StatusOK {
+			continue
+		}
+		for range 2 { // beyond what a slow client may take
+			got := make([]byte, len("\x81\x05hello"))
+			_, err = io.ReadFull(stream, got)
+			require.NoError(s.t, err)
+			require.Equal(s.t, "\x81\x05hello", string(got))
+			timer := time.NewTimer(2 * s.opts.SlowClient)
+			<-timer.C
+			_, err = io.WriteString(stream, "again")
+			require.NoError(s.t, err)
+		}
+	}
 }
 
 // sendsPlainRequestsOn looks at port 80: only health and the CA's questions are answered there.
