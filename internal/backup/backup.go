@@ -92,7 +92,7 @@ type Backup struct {
 	OperationID ops.ID // that makes it, or did; 0: none yet
 
 	StoredBytes    int64 // of its objects
-	DatabaseBytes  int64 // of the dump, before it was compressed
+	DatabaseBytes  int64 // of the dump, about, if it weren't compressed
 	FilestoreBytes int64
 	FilestoreFiles int64
 

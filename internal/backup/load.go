@@ -10,9 +10,8 @@ import (
 	"io"
 	"maps"
 	"path"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"controlplane/internal/backup/archive"
 )
@@ -46,17 +45,25 @@ func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(progr
 	if m.Filestore == nil {
 		return m, ErrNotFull
 	}
-	if tell == nil {
-		tell = func(progress) {}
+	var mu sync.Mutex
+	told := func(p progress) {
+		mu.Lock()
+		defer mu.Unlock()
+		if tell != nil {
+			tell(p)
+		}
 	}
-	err = w.read(ctx, b.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
-		counted := &counted{r: content, tell: tell, progress: progress{what: "of the database", total: m.Dump.Bytes}}
-		return w.database.Restore(ctx, into.access, counted, m.Dump.Bytes)
+	var files fileNames
+	err = sideBySide(ctx, func(ctx context.Context) error {
+		return w.read(ctx, b.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
+			counted := &counted{r: content, tell: told, progress: progress{what: "of the database", total: m.Dump.Bytes}}
+			return w.database.Restore(ctx, into.access, counted, m.DumpBytes())
+		})
+	}, func(ctx context.Context) error {
+		var err error
+		files, err = w.loadFiles(ctx, b.KeyPrefix, *m.Filestore, into, told)
+		return err
 	})
-	if err != nil {
-		return m, err
-	}
-	files, err := w.loadFiles(ctx, b.KeyPrefix, *m.Filestore, into, tell)
 	if err != nil {
 		return m, err
 	}
@@ -106,18 +113,17 @@ func (w *Worker) loadFiles(ctx context.Context, prefix string, files archive.Fil
 	err = w.read(ctx, prefix+files.Object, files.Part, func(content io.Reader) error {
 		content = &counted{r: content, tell: tell, progress: progress{what: "of the files", total: files.Bytes}}
 		in, out := io.Pipe()
-		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error {
+		return sideBySide(ctx, func(context.Context) error {
+			defer func() { _ = out.CloseWithError(errWriterGone) }() // never fails, and is of no consequence after the next
 			err := owner.repack(content, out, into.dir, names)
-			_ = out.CloseWithError(err) // never fails
+			_ = out.CloseWithError(err)
 			return err
-		})
-		g.Go(func() error {
+		}, func(ctx context.Context) error {
+			defer func() { _ = in.CloseWithError(errPutEnded) }()
 			err := w.volumes.WriteTree(ctx, mount, in)
-			_ = in.CloseWithError(errors.Join(errPutEnded, err)) // never fails
+			_ = in.CloseWithError(errors.Join(errPutEnded, err))
 			return err
 		})
-		return g.Wait()
 	})
 	return names, err
 }

@@ -46,8 +46,8 @@ type Database interface {
 	// Snapshot opens a view of a tenant's database as it is now, which holds up nobody but who changes its tables' structure. Errors:
 	// ErrNotOdoo, ErrDatabaseUnreachable.
 	Snapshot(ctx context.Context, a Access) (Snapshot, error)
-	// Restore fills an empty database with a dump, of so many bytes, that is read to its end first. Errors: ErrNoSpace, ErrToolVersion,
-	// ErrDatabaseUnreachable.
+	// Restore fills an empty database with a dump, of about so many bytes where nothing is compressed, that is read to its end first. Errors:
+	// ErrNoSpace, ErrToolVersion, ErrDatabaseUnreachable.
 	Restore(ctx context.Context, a Access, dump io.Reader, bytes int64) error
 }
 
@@ -66,7 +66,7 @@ type Snapshot interface {
 	Describe(ctx context.Context) (archive.Database, time.Time, error)
 	// EachFile calls fn with the name of each file that an attachment needs; a name may come twice.
 	EachFile(ctx context.Context, fn func(name string) error) error
-	// Dump writes it in PostgreSQL's custom format, uncompressed.
+	// Dump writes it in PostgreSQL's custom format.
 	Dump(ctx context.Context, w io.Writer) error
 	Close(ctx context.Context)
 }

@@ -32,7 +32,7 @@ func setDone(ctx context.Context, q postgres.Querier, id ID, m archive.Manifest,
 		UPDATE backups b SET state = 'done', finished_at = $2, verified_at = $2, error = NULL, manifest = $3,
 			stored_bytes = $4, database_bytes = $5, filestore_bytes = $6, filestore_files = $7
 		WHERE id = $1 AND state IN ('queued', 'running') RETURNING `+columns,
-		id, now, text, m.Dump.StoredBytes+files.StoredBytes, m.Dump.Bytes, files.Size, files.Count)
+		id, now, text, m.Dump.StoredBytes+files.StoredBytes, m.DumpBytes(), files.Size, files.Count)
 }
 
 func setFailed(ctx context.Context, q postgres.Querier, id ID, now time.Time) (Backup, error) {

@@ -49,7 +49,11 @@ type Database struct {
 	OdooVersion   string            `json:"odoo_version"` // of the module base
 	Modules       map[string]string `json:"modules"`      // installed, with their versions
 	Rows          map[string]int64  `json:"rows"`         // of key tables
+	Bytes         int64             `json:"bytes"`        // on the server's disk, indexes and all; 0: not known
 }
+
+// DumpBytes is about how large the dump is when nothing of it is compressed: half of an Odoo's database is indexes, which a dump only names.
+func (m Manifest) DumpBytes() int64 { return max(m.Dump.Bytes, m.Database.Bytes/2) }
 
 // Files is the filestore of the snapshot.
 type Files struct {

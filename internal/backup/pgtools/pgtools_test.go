@@ -14,7 +14,8 @@ import (
 func TestSnapshot_IsOneMomentForAll(t *testing.T) {
 	t.Parallel()
 	odoo := backuptest.NewOdoo(t, "odoo_snap_"+secrets.RandomHex(4))
-	server := odoo.Server(t, backuptest.Engine(t), odoo.Image())
+	engine := backuptest.Engine(t)
+	server := odoo.Server(t, engine, odoo.Image())
 	before := odoo.Attach(t, "before")
 	snapshot, err := server.Snapshot(t.Context(), odoo.Access())
 	require.NoError(t, err)
@@ -28,6 +29,7 @@ func TestSnapshot_IsOneMomentForAll(t *testing.T) {
 	require.NotEmpty(t, described.UUID)
 	require.Equal(t, "19.0.1.3", described.OdooVersion)
 	require.Equal(t, map[string]string{"base": "19.0.1.3", "web": "19.0.1.0"}, described.Modules)
+	require.Greater(t, described.Bytes, int64(1<<20))
 	require.Equal(t, map[string]int64{"res_partner": 1000, "ir_attachment": 1, "ir_module_module": 3}, described.Rows)
 	require.Contains(t, described.DumpVersion, odoo.Major+".")
 	var names []string
@@ -39,8 +41,10 @@ func TestSnapshot_IsOneMomentForAll(t *testing.T) {
 	var dump bytes.Buffer
 	require.NoError(t, snapshot.Dump(t.Context(), &dump))
 	require.True(t, bytes.HasPrefix(dump.Bytes(), []byte("PGDMP")))
-	require.Contains(t, dump.String(), "a customer of the tenant, number 1000")
-	require.NotContains(t, dump.String(), "somebody who came later")
+	var text bytes.Buffer
+	require.NoError(t, engine.RunTool(t.Context(), odoo.Name+"_text", "42", odoo.Image(), []string{"pg_restore", "--file=-"}, &dump, &text))
+	require.Contains(t, text.String(), "a customer of the tenant, number 1000")
+	require.NotContains(t, text.String(), "somebody who came later")
 }
 
 func TestSnapshot_RefusesWhatItCannotRead(t *testing.T) {

@@ -31,14 +31,28 @@ func (s *Server) Restore(ctx context.Context, a backup.Access, dump io.Reader, b
 	args := []string{
 		strconv.FormatInt(spaceFactor*bytes>>10, 10),
 		"pg_restore", "--no-owner", "--no-privileges", "--no-publications", "--no-subscriptions", "--no-password", "--exit-on-error",
-		"--jobs=" + strconv.Itoa(jobs), s.target(a),
+		"--jobs=" + strconv.Itoa(jobs), s.target(a) + " options='-c synchronous_commit=off'",
 	}
 	err := s.run(ctx, a, restoreScript, args, dump, io.Discard)
 	switch {
 	case err == nil:
-		return nil
+		return s.flush(ctx, a)
 	case strings.Contains(err.Error(), noSpace):
 		return backup.ErrNoSpace.WithCause(err)
 	}
 	return fmt.Errorf("restore %s: %w", a.Database, err)
+}
+
+// flush has the server write to its disk what it owes: each of the thousands of objects that a restore makes is a transaction of its own,
+// and none of them waited for that.
+func (s *Server) flush(ctx context.Context, a backup.Access) error {
+	conn, err := s.connect(ctx, a)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if _, err := conn.Exec(ctx, "SELECT pg_logical_emit_message(true, 'backup', 'restored')"); err != nil {
+		return classify(fmt.Errorf("have %s written to disk: %w", a.Database, err))
+	}
+	return nil
 }

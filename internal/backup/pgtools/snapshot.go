@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,10 +66,10 @@ func (s *snapshot) Describe(ctx context.Context) (archive.Database, time.Time, e
 	d := archive.Database{Name: s.access.Database, Modules: map[string]string{}, Rows: map[string]int64{}}
 	var at time.Time
 	err := s.tx.QueryRow(ctx, `
-		SELECT now(), current_setting('server_version'),
+		SELECT now(), current_setting('server_version'), pg_database_size(current_database()),
 		       coalesce((SELECT value FROM ir_config_parameter WHERE key = 'database.uuid'), ''),
 		       coalesce((SELECT latest_version FROM ir_module_module WHERE name = 'base'), '')`).
-		Scan(&at, &d.ServerVersion, &d.UUID, &d.OdooVersion)
+		Scan(&at, &d.ServerVersion, &d.Bytes, &d.UUID, &d.OdooVersion)
 	if err == nil {
 		err = s.modules(ctx, d.Modules)
 	}
@@ -132,10 +133,22 @@ func (s *snapshot) EachFile(ctx context.Context, fn func(name string) error) err
 	return nil
 }
 
-// Dump leaves compression to who stores it. Its tables' structure may not change meanwhile; for who changes it just now it waits a minute.
+// zstdSince is the first version whose programs know zstd.
+const zstdSince = 16
+
+// Dump compresses a little at the source where that can be done fast: on its way it is copied and hashed several times. Its tables' structure
+// may not change meanwhile; for who changes it just now it waits a minute.
 func (s *snapshot) Dump(ctx context.Context, w io.Writer) error {
+	version, err := s.server.toolVersion(ctx, s.access)
+	if err != nil {
+		return err
+	}
+	compress := "0"
+	if n, err := strconv.Atoi(major(version)); err == nil && n >= zstdSince {
+		compress = "zstd:1"
+	}
 	args := []string{
-		"pg_dump", "--format=custom", "--compress=0", "--snapshot=" + s.id, "--no-password", "--lock-wait-timeout=60s", s.server.target(s.access),
+		"pg_dump", "--format=custom", "--compress=" + compress, "--snapshot=" + s.id, "--no-password", "--lock-wait-timeout=60s", s.server.target(s.access),
 	}
 	if err := s.server.run(ctx, s.access, `exec "$@"`, args, strings.NewReader(""), w); err != nil {
 		return fmt.Errorf("dump %s: %w", s.access.Database, err)
