@@ -26,6 +26,7 @@ const (
 	slowCall   = 15 * time.Minute // pull, import
 	copyCall   = 30 * time.Minute // a tree from one volume to another
 	runCall    = 3 * time.Hour    // a one-off container
+	toolCall   = 24 * time.Hour   // a tool, which is as slow as who reads what it writes
 	cleanUp    = time.Minute      // removing what a cancelled call leaves behind
 	stopMargin = 20 * time.Second // on top of the grace period
 )

@@ -19,13 +19,15 @@ const (
 )
 
 // RunTool runs a program of a database server's image, as its user, on the host's network: it reaches what we reach. What stdin gives goes
-// to it, what it writes comes to stdout, and neither is kept on the engine's disk, so that secrets may pass. The error of a program that
-// fails holds the end of what it complained of, and may name hosts. One of the name that a crash left is removed first.
+// to it, what it writes comes to stdout, and neither is kept on the engine's disk, so that secrets may pass. It succeeds when the program ended
+// well and all that it wrote has come. The error of a program that fails holds the end of what it complained of, and may name hosts. One of
+// the name that a crash left is removed first. How long it may take is for ctx to say.
 func (r *Runtime) RunTool(ctx context.Context, name, tenant, image string, command []string, stdin io.Reader, stdout io.Writer) error {
 	if err := r.RemoveContainer(ctx, name); err != nil {
 		return err
 	}
-	id, err := r.createTool(ctx, name, tenant, image, command)
+	end := newEnd(stdout)
+	id, err := r.createTool(ctx, name, tenant, image, end.after(command))
 	if err != nil {
 		return err
 	}
@@ -34,7 +36,7 @@ func (r *Runtime) RunTool(ctx context.Context, name, tenant, image string, comma
 			r.log.Warn("a tool's container stays behind", "container", name, "error", err)
 		}
 	}()
-	return r.call(ctx, runCall, "run "+name, func(ctx context.Context) error { return r.runTool(ctx, id, stdin, stdout) })
+	return r.call(ctx, toolCall, "run "+name, func(ctx context.Context) error { return r.runTool(ctx, id, stdin, end) })
 }
 
 func (r *Runtime) removeTool(ctx context.Context, name string) error {
@@ -78,7 +80,7 @@ func (r *Runtime) createTool(ctx context.Context, name, tenant, image string, co
 // toolUser is who the database server's image runs its programs as.
 const toolUser = "postgres"
 
-func (r *Runtime) runTool(ctx context.Context, id string, stdin io.Reader, stdout io.Writer) error {
+func (r *Runtime) runTool(ctx context.Context, id string, stdin io.Reader, stdout *end) error {
 	streams, err := r.api.ContainerAttach(ctx, id, client.ContainerAttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
 	if err != nil {
 		return fmt.Errorf("attach to it: %w", err)
@@ -107,10 +109,17 @@ func (r *Runtime) runTool(ctx context.Context, id string, stdin io.Reader, stdou
 		return fmt.Errorf("read what it writes: %w", err)
 	}
 	code, err := r.wait(ctx, id)
-	if err == nil && code != 0 {
-		err = fmt.Errorf("exit code %d: %s", code, strings.TrimSpace(strings.ToValidUTF8(complaints.String(), "�")))
+	switch {
+	case err != nil:
+		return err
+	case code != 0:
+		err := fmt.Errorf("exit code %d: %s", code, strings.TrimSpace(strings.ToValidUTF8(complaints.String(), "�")))
+		return errors.Join(err, stdout.flush())
+	case !stdout.come():
+		// An engine that is started anew in between ends the stream as the program would, and may know no better exit code.
+		return ErrUnavailable.WithCause(errors.New("what it writes was cut off"))
 	}
-	return err
+	return nil
 }
 
 // feed gives a program its standard input. When that can't be read to its end everything is closed, once the reason is told, since the

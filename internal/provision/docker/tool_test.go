@@ -84,6 +84,63 @@ func TestRunTool_EndsWithItsContext(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// What a killed program wrote until then is never taken for all of it, whatever the engine says of its end.
+func TestRunTool_TellsWhatWasCut(t *testing.T) {
+	t.Parallel()
+	for name, cut := range map[string]func(b bundle, id string) error{
+		"killed": func(b bundle, id string) error {
+			_, err := b.api.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "KILL"})
+			return err
+		},
+		"asked to end": func(b bundle, id string) error {
+			_, err := b.api.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "TERM"})
+			return err
+		},
+		"removed": func(b bundle, id string) error {
+			_, err := b.api.ContainerRemove(t.Context(), id, client.ContainerRemoveOptions{Force: true})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			out, in := io.Pipe()
+			ended := make(chan error, 1)
+			go func() {
+				ended <- b.RunTool(t.Context(), b.name("cut"), "42", toolsImage(), []string{"sh", "-c", "seq 1000; exec sleep 600"}, strings.NewReader(""), in)
+			}()
+			_, err := io.ReadFull(out, make([]byte, 8))
+			require.NoError(t, err)
+			go func() { _, _ = io.Copy(io.Discard, out) }()
+			require.NoError(t, cut(b, b.name("cut")))
+			require.Error(t, <-ended)
+		})
+	}
+}
+
+func TestEnd_PassesOnAllButTheMark(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1, 7, 31, 32, 33, 4096} {
+		for _, text := range []string{"", "short", strings.Repeat("0123456789", 1000)} {
+			var out bytes.Buffer
+			e := newEnd(&out)
+			for all := []byte(text + string(e.mark)); len(all) > 0; all = all[min(size, len(all)):] {
+				_, err := e.Write(all[:min(size, len(all))])
+				require.NoError(t, err)
+			}
+			require.True(t, e.come())
+			require.Equal(t, text, out.String())
+		}
+	}
+	var out bytes.Buffer
+	e := newEnd(&out)
+	_, err := e.Write([]byte("all but the mark"))
+	require.NoError(t, err)
+	require.False(t, e.come())
+	require.NoError(t, e.flush())
+	require.Equal(t, "all but the mark", out.String())
+}
+
 func TestVolumeTrees_ComeBackAsTheyWere(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
