@@ -111,7 +111,7 @@ type Options struct {
 	Rates          Rates
 	MaxBody        int64         // bytes, default 64 KiB
 	MaxWebhookBody int64         // bytes, default 1 MB
-	MaxWebhooks    int           // per second, of this process; default 500. It is the only limit on them
+	MaxWebhooks    int           // signed ones per second, of this process, and forged ones of each address; default 500. It is the only limit on them
 	RequestTimeout time.Duration // default 30 s; streams have none
 	TransitionWait time.Duration // how long suspend and the like wait for their work before they answer 202; default 5 s
 	CleanupWait    time.Duration // how long a clean-up run waits for its deletions; default 20 s
@@ -143,13 +143,14 @@ func (o Options) withDefaults() Options {
 }
 
 type server struct {
-	deps     Deps
-	opts     Options
-	origins  cors.Policy
-	checker  *checker
-	document []byte // the OpenAPI description
-	streams  *streams
-	webhooks *perSecond
+	deps      Deps
+	opts      Options
+	origins   cors.Policy
+	checker   *checker
+	document  []byte // the OpenAPI description
+	streams   *streams
+	webhooks  *perSecond
+	forgeries *perAddress // in their place
 }
 
 // New returns the API's handler. It fails on settings that can't be served safely, such as CORS for any origin.
@@ -177,7 +178,7 @@ func newServer(deps Deps, opts Options) (*server, error) {
 	}
 	return &server{
 		deps: deps, opts: opts, origins: origins, checker: newChecker(), document: document, streams: newStreams(opts.Streams),
-		webhooks: &perSecond{max: opts.MaxWebhooks},
+		webhooks: &perSecond{max: opts.MaxWebhooks}, forgeries: &perAddress{max: opts.MaxWebhooks},
 	}, nil
 }
 

@@ -107,13 +107,53 @@ func TestWebhook_SoManyPerSecond(t *testing.T) {
 	b := setup(t, func(_ *api.Deps, o *api.Options) { o.MaxWebhooks = 5 })
 	refused := 0
 	for range 40 {
-		a := b.do(request{method: http.MethodPost, path: "/api/payments/webhook", contentType: "application/json", body: `{}`})
+		a := b.webhook("", `{"event":"something.new","data":{}}`, true)
 		if a.Status == http.StatusTooManyRequests {
 			refused++
 			require.Equal(t, "1", a.Header.Get("Retry-After"))
 			continue
 		}
-		require.Equal(t, http.StatusUnauthorized, a.Status)
+		require.Equal(t, http.StatusOK, a.Status)
 	}
 	require.Positive(t, refused)
+}
+
+// A flood of what isn't signed, from one address and from many, keeps no signed event out: it counts against those who send it.
+func TestWebhook_ForgeriesKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(_ *api.Deps, o *api.Options) { o.MaxWebhooks = 5 })
+	refused := 0
+	for round := range 30 {
+		for i := range 10 {
+			from := "192.0.2.1:1000"
+			if i%2 == 0 {
+				from = fmt.Sprintf("198.51.100.%d:1000", round*5+i/2)
+			}
+			a := b.webhook(from, fmt.Sprintf(`{"event":"charge.success","n":%d}`, i), false)
+			if a.Status == http.StatusTooManyRequests {
+				require.Equal(t, "192.0.2.1:1000", from, "the others send little")
+				refused++
+				continue
+			}
+			require.Equal(t, http.StatusUnauthorized, a.Status)
+		}
+		if round%6 == 5 { // five signed ones, fewer than the bound, however fast this goes
+			require.Equal(t, http.StatusOK, b.webhook("203.0.113.9:443", fmt.Sprintf(`{"event":"charge.success","data":{"id":%d}}`, round+1), true).Status)
+		}
+	}
+	require.Positive(t, refused)
+	require.Positive(t, b.count("payment_events"))
+}
+
+// webhook delivers an event from an address ("": any).
+func (b *bundle) webhook(from, body string, signed bool) answer {
+	b.t.Helper()
+	signature := sign([]byte(body + " "))
+	if signed {
+		signature = sign([]byte(body))
+	}
+	return b.do(request{
+		method: http.MethodPost, path: "/api/payments/webhook", contentType: "application/json", body: body, from: from,
+		header: http.Header{"X-Paystack-Signature": {signature}},
+	})
 }
