@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"controlplane/internal/alerts"
 	"controlplane/internal/api"
 	"controlplane/internal/backup"
 	"controlplane/internal/billing"
@@ -146,6 +147,7 @@ func openPlatform(ctx context.Context, cfg config.Config, roles []string, log *s
 		return nil, err
 	}
 	p := &platform{domain: d, cfg: cfg, log: log, metrics: metrics.NewRegistry()}
+	p.metrics.MustRegister(alerts.New(d.pool))
 	if err := p.wire(ctx, slices.Contains(roles, roleWorker)); err != nil {
 		d.pool.Close()
 		return nil, err
