@@ -187,7 +187,9 @@ func (p *platform) wire(ctx context.Context, worker bool) error {
 	p.billing = billing.New(billing.Deps{
 		Pool: p.pool, Tenants: p.tenants, Ops: p.ops, Gateway: gateway, Provisioner: provision.Enqueuer{Ops: p.ops}, Audit: p.audit, Capacity: p.capacity,
 		Invoices: p.invoices, Log: p.log, Sealer: p.sealer,
-	}, billing.Options{CallbackURL: p.cfg.CallbackURL(), Dunning: dunning(p.cfg.Dunning)})
+	}, billing.Options{
+		CallbackURL: p.cfg.CallbackURL(), Dunning: dunning(p.cfg.Dunning), ChargeWait: time.Duration(p.cfg.Dunning.ChargeWait) * time.Hour,
+	})
 	p.billing.Register()
 	if err := p.wireDomains(); err != nil {
 		return err

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"controlplane/internal/accounts"
+	"controlplane/internal/invoicing"
 	"controlplane/internal/postgres"
 )
 
@@ -93,14 +96,14 @@ func (s *Service) AllSubscriptions(ctx context.Context, p accounts.Principal, st
 // Summary is how the business stands in one currency, for the gateway's present mode.
 type Summary struct {
 	Currency         string
-	MonthlyKobo      int64 // monthly recurring revenue: what is paid up or due, a year's price by twelve; not what is cancelled
+	MonthlyKobo      int64 // monthly recurring revenue: what is paid up or due, without tax, a year's price by twelve; not what is cancelled
 	Active           int
 	PastDue          int
 	Cancelled        int
-	OverdueKobo      int64 // what past due subscriptions owe
+	OverdueKobo      int64 // what past due subscriptions owe, with tax
 	ReceivedKobo     int64 // in the last 30 days, before fees and refunds
-	RefundedKobo     int64 // of the payments of the last 30 days
-	Refunds          int
+	RefundedKobo     int64 // that went back in the last 30 days, whenever it was received: by refunds, lost disputes and unexplained reversals
+	Refunds          int   // how many these were
 	CreditsKobo      int64 // that were paid for nothing, ever
 	PaymentsToReview int
 }
@@ -110,48 +113,58 @@ func (s *Service) Summaries(ctx context.Context, p accounts.Principal) ([]Summar
 	if !p.Admin {
 		return nil, ErrAdminOnly
 	}
-	return summaries(ctx, s.deps.Pool, s.deps.Gateway.Mode(), s.now().Add(-days(30)))
+	taxes, err := s.deps.Invoices.Taxes(ctx, s.deps.Pool)
+	if err != nil {
+		return nil, err
+	}
+	return summaries(ctx, s.deps.Pool, s.deps.Gateway.Mode(), s.now().Add(-days(30)), taxes)
 }
 
-func summaries(ctx context.Context, q postgres.Querier, mode string, since time.Time) ([]Summary, error) {
-	rows, err := q.Query(ctx, `
-		WITH subs AS (
-			SELECT s.currency, s.status, CASE s.billing_cycle WHEN 'annual'
-				THEN price_monthly_kobo * 12 * (100 - annual_discount_percent) / 100 ELSE price_monthly_kobo END AS kobo,
-				CASE s.billing_cycle WHEN 'annual' THEN 12 ELSE 1 END AS months
-			FROM subscriptions s JOIN tenants t ON t.id = s.tenant_id JOIN plans p ON p.id = coalesce(s.next_plan_id, t.plan_id)
-			WHERE s.mode = $1 AND s.status <> 'ended'
-		), standing AS (
-			SELECT currency, count(*) FILTER (WHERE status = 'active') AS active, count(*) FILTER (WHERE status = 'past_due') AS past_due,
-				count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
-				coalesce(sum(kobo / months) FILTER (WHERE status <> 'cancelled'), 0)::bigint AS monthly,
-				coalesce(sum(kobo) FILTER (WHERE status = 'past_due'), 0)::bigint AS overdue
-			FROM subs GROUP BY currency
-		), money AS (
-			SELECT currency,
-				coalesce(sum(amount_kobo) FILTER (WHERE status IN ('success', 'refunded') AND completed_at > $2), 0)::bigint AS received,
-				coalesce(sum(CASE WHEN status = 'refunded' THEN greatest(refunded_kobo, amount_kobo) ELSE refunded_kobo END)
-					FILTER (WHERE completed_at > $2), 0)::bigint AS refunded,
-				count(*) FILTER (WHERE (status = 'refunded' OR refunded_kobo > 0) AND completed_at > $2) AS refunds,
-				coalesce(sum(amount_kobo) FILTER (WHERE status = 'success' AND purpose = 'credit'), 0)::bigint AS credits,
-				count(*) FILTER (WHERE review IS NOT NULL) AS reviews
-			FROM payments WHERE mode = $1 GROUP BY currency
-		)
-		SELECT currency, coalesce(monthly, 0), coalesce(active, 0), coalesce(past_due, 0), coalesce(cancelled, 0), coalesce(overdue, 0),
-			coalesce(received, 0), coalesce(refunded, 0), coalesce(refunds, 0), coalesce(credits, 0), coalesce(reviews, 0)
-		FROM standing FULL JOIN money USING (currency) ORDER BY currency`, mode, since)
+// summarySQL adds up prices in the tables' own terms: what is paid for is known by plan and cycle, what isn't the usual tax by $4 and $5.
+const summarySQL = `
+	WITH prices AS (
+		SELECT s.currency, s.status, CASE s.billing_cycle WHEN 'annual'
+			THEN price_monthly_kobo * 12 * (100 - annual_discount_percent) / 100 ELSE price_monthly_kobo END AS kobo,
+			CASE s.billing_cycle WHEN 'annual' THEN 12 ELSE 1 END AS months, 10000 + coalesce(x.basis_points, $3::bigint) AS taxed
+		FROM subscriptions s JOIN tenants t ON t.id = s.tenant_id JOIN plans p ON p.id = coalesce(s.next_plan_id, t.plan_id)
+		LEFT JOIN unnest($4::bigint[], $5::bigint[]) AS x (account_id, basis_points) ON x.account_id = s.account_id
+		WHERE s.mode = $1 AND s.status <> 'ended'
+	), standing AS (
+		SELECT currency, count(*) FILTER (WHERE status = 'active') AS active, count(*) FILTER (WHERE status = 'past_due') AS past_due,
+			count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+			sum(CASE WHEN $6 THEN round(kobo * 10000.0 / taxed) ELSE kobo END / months) FILTER (WHERE status <> 'cancelled') AS monthly,
+			sum(CASE WHEN $6 THEN kobo ELSE round(kobo * taxed / 10000.0) END) FILTER (WHERE status = 'past_due') AS overdue
+		FROM prices GROUP BY currency
+	), back AS (
+		SELECT p.currency, r.amount_kobo AS kobo FROM refunds r JOIN payments p ON p.id = r.payment_id
+		WHERE p.mode = $1 AND r.state = 'processed' AND NOT r.to_credit AND r.completed_at > $2
+		UNION ALL
+		SELECT p.currency, least(d.amount_kobo, d.claimed_kobo) FROM disputes d JOIN payments p ON p.id = d.payment_id
+		WHERE p.mode = $1 AND d.outcome = 'lost' AND d.resolved_at > $2
+		UNION ALL
+		SELECT p.currency, coalesce(p.received_kobo, p.amount_kobo) FROM payments p JOIN ledger_entries e ON e.key = 'reversal/' || p.reference
+		WHERE p.mode = $1 AND p.status = 'refunded' AND p.review IS NOT NULL AND e.at > $2
+	), returned AS (
+		SELECT currency, sum(kobo) AS refunded, count(*) AS refunds FROM back GROUP BY currency
+	), money AS (
+		SELECT currency,
+			sum(amount_kobo) FILTER (WHERE status IN ('success', 'refunded') AND completed_at > $2) AS received,
+			sum(amount_kobo) FILTER (WHERE status = 'success' AND purpose = 'credit') AS credits,
+			count(*) FILTER (WHERE review IS NOT NULL) AS reviews
+		FROM payments WHERE mode = $1 GROUP BY currency
+	)
+	SELECT currency, coalesce(monthly, 0)::bigint, coalesce(active, 0), coalesce(past_due, 0), coalesce(cancelled, 0), coalesce(overdue, 0)::bigint,
+		coalesce(received, 0)::bigint, coalesce(refunded, 0)::bigint, coalesce(refunds, 0), coalesce(credits, 0)::bigint, coalesce(reviews, 0)
+	FROM standing FULL JOIN money USING (currency) LEFT JOIN returned USING (currency) ORDER BY currency`
+
+func summaries(ctx context.Context, q postgres.Querier, mode string, since time.Time, taxes invoicing.Taxes) ([]Summary, error) {
+	rows, err := q.Query(ctx, summarySQL, mode, since, taxes.Usual, taxes.Accounts, taxes.BasisPoints, taxes.Included)
 	if err != nil {
 		return nil, fmt.Errorf("sum up the business: %w", err)
 	}
-	defer rows.Close()
-	var list []Summary
-	for rows.Next() {
-		var v Summary
-		if err := rows.Scan(&v.Currency, &v.MonthlyKobo, &v.Active, &v.PastDue, &v.Cancelled, &v.OverdueKobo, &v.ReceivedKobo, &v.RefundedKobo,
-			&v.Refunds, &v.CreditsKobo, &v.PaymentsToReview); err != nil {
-			return nil, fmt.Errorf("sum up the business: %w", err)
-		}
-		list = append(list, v)
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Summary])
+	if err != nil {
+		return nil, fmt.Errorf("sum up the business: %w", err)
 	}
-	return list, rows.Err()
+	return list, nil
 }

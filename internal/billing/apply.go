@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -46,6 +47,15 @@ func (s *Service) applyTx(ctx context.Context, tx pgx.Tx, f finding) (string, er
 	}
 	if p.AmountKobo == 0 { // the gateway never hears of it
 		return s.paidByCreditTx(ctx, tx, p)
+	}
+	if f.early(p) {
+		if err := s.earlyTx(ctx, tx, p, f.Event); err != nil {
+			return "", err
+		}
+	} else if f.Told {
+		if err := alerts.Resolve(ctx, tx, alertEarly, "payment/"+p.Reference); err != nil {
+			return "", err
+		}
 	}
 	if !f.Found {
 		return "unknown to the gateway", s.notFoundTx(ctx, tx, p)
@@ -184,10 +194,10 @@ func (s *Service) creditTx(ctx context.Context, tx pgx.Tx, p Payment, t Transact
 	return s.record(ctx, tx, p, "payment.credit", map[string]any{"reason": reason})
 }
 
-// undecidedTx puts a credit before a person. What only lacked the rest of its price is kept without one: its owner wanted to pay with it,
-// and does with the next attempt.
+// undecidedTx puts a credit before a person. What only lacked the rest of its price, or came for a plan that the client has outgrown, is kept
+// without one: its owner wanted to pay for this client, and does with the next attempt.
 func (s *Service) undecidedTx(ctx context.Context, tx pgx.Tx, p Payment, reason string) error {
-	if reason == usedUp {
+	if reason == usedUp || strings.HasPrefix(reason, outgrown) {
 		return errors.Join(decideCredit(ctx, tx, p.ID, "kept", s.now()), hastenUnpaid(ctx, tx, p.AccountID, s.now()))
 	}
 	return alerts.Raise(ctx, tx, alerts.Alert{

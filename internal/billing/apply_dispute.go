@@ -102,7 +102,19 @@ func (s *Service) alertDisputeTx(ctx context.Context, tx pgx.Tx, d DisputeCase) 
 	})
 }
 
-// settleDispute applies one dispute by itself. Errors: ErrPaymentNotFound.
+// settleDispute applies one dispute by itself, or with its payment where that isn't applied yet. Errors: ErrPaymentNotFound.
 func (s *Service) settleDispute(ctx context.Context, d Dispute) error {
+	p, err := paymentByReference(ctx, s.deps.Pool, d.Reference)
+	if err != nil {
+		return err
+	}
+	if p.Status != StatusSuccess && p.Status != StatusRefunded && p.ReceivedKobo == 0 {
+		f, err := s.look(ctx, d.Reference, "charge.dispute.create")
+		if err != nil {
+			return err
+		}
+		f.Event = "a dispute"
+		return s.apply(ctx, f)
+	}
 	return s.inPayment(ctx, d.Reference, func(tx pgx.Tx, p Payment) error { return s.applyDisputesTx(ctx, tx, p, []Dispute{d}) })
 }

@@ -37,7 +37,6 @@ func (y *year) once(what ...string) {
 
 func TestEvents_ByTwentyWorkersAtOnce(t *testing.T) {
 	t.Parallel()
-	const cash = "507850785078507812" // can't be charged again
 	told := func(y *year) { require.NoError(y.t, y.sim.Settle(y.t.Context())) }
 	for name, tc := range map[string]struct {
 		event   string

@@ -82,13 +82,17 @@ func matchRefund(known []RefundOrder, r Refund) (RefundOrder, bool) {
 	return RefundOrder{}, false
 }
 
-// lockEnd takes the locks that ending what p paid for needs, before credit notes are issued: whoever has those waits for an invoice's number.
+// lockEnd takes the locks that ending what p paid for needs, down to the credits that p used, before credit notes are issued: a credit note's number
+// comes after them in everybody's order.
 func (s *Service) lockEnd(ctx context.Context, tx pgx.Tx, p Payment) error {
 	if p.SubscriptionID == 0 {
 		return nil
 	}
-	_, _, err := s.lockBoth(ctx, tx, p.TenantID, p.SubscriptionID)
-	return err
+	if _, _, err := s.lockBoth(ctx, tx, p.TenantID, p.SubscriptionID); err != nil || p.CreditKobo == 0 {
+		return err
+	}
+	return exec(ctx, tx, "lock the credits that were used", `
+		SELECT id FROM credits WHERE id IN (SELECT credit_id FROM credit_uses WHERE payment_id = $1 AND returned_at IS NULL) ORDER BY id FOR UPDATE`, p.ID)
 }
 
 // foreignRefundTx takes on a refund that was made at the gateway's dashboard. Where nobody says otherwise, what was paid for ends when all of

@@ -13,7 +13,23 @@ import (
 const (
 	alertUnused = "payment.unused" // paid for nothing: to be given back or kept as a credit
 	alertReview = "payment.review" // not as it was asked for
+	alertEarly  = "payment.early"  // an event tells that money goes back which hasn't come; gone when it has come
 )
+
+// early reports whether an event was about the return of money that hasn't come, as far as the gateway says.
+func (f finding) early(p Payment) bool {
+	came := f.Found && (f.Transaction.Status == GatewaySuccess || returning(f.Transaction.Status))
+	return f.Event != "" && !came && p.Status != StatusSuccess && p.Status != StatusRefunded
+}
+
+// earlyTx puts before a person what can't be applied yet. The event is kept, and what it is about is read when the payment comes: see toldBefore.
+func (s *Service) earlyTx(ctx context.Context, tx pgx.Tx, p Payment, event string) error {
+	s.deps.Log.WarnContext(ctx, "the gateway tells of the return of money that hasn't come", "reference", p.Reference, "tenant_id", p.TenantID, "event", event)
+	return alerts.Raise(ctx, tx, alerts.Alert{
+		Kind: alertEarly, Subject: "payment/" + p.Reference,
+		Message: "The gateway has sent " + clip(event) + " for payment " + p.Reference + ", of which it says that it isn't paid.",
+	})
+}
 
 // reversedNote is the review of a payment that went back without a refund or a dispute that says why.
 const reversedNote = "the gateway has returned the money"

@@ -55,7 +55,13 @@ func (s *Service) renewedTx(ctx context.Context, tx pgx.Tx, p Payment, t Transac
 	if err != nil {
 		return "", err
 	}
-	if bought, err := s.buysTx(ctx, tx, p, t, s.unwanted(p, sub, tenant)); err != nil || bought != "" {
+	reason := s.unwanted(p, sub, tenant)
+	if reason == "" {
+		if reason, err = s.outgrownTx(ctx, tx, p, sub, tenant); err != nil {
+			return "", err
+		}
+	}
+	if bought, err := s.buysTx(ctx, tx, p, t, reason); err != nil || bought != "" {
 		return bought, err
 	}
 	if err := markPaid(ctx, tx, p.ID, t, PurposeRenewal, s.now()); err != nil {
@@ -86,6 +92,21 @@ func (s *Service) renewedTx(ctx context.Context, tx pgx.Tx, p Payment, t Transac
 	s.deps.Log.InfoContext(ctx, "payment renews its client", "reference", p.Reference, "tenant_id", p.TenantID, "amount_kobo", p.AmountKobo,
 		"until", sub.PeriodEnd)
 	return "renewed", s.finishTx(ctx, tx, p, t)
+}
+
+// outgrown begins the reason why money that came for a lower plan buys nothing: its client uses more by now. It is the customer's credit then,
+// with which the plan that the client keeps is paid.
+const outgrown = "the lower plan has become too small: "
+
+// outgrownTx says whether a renewal pays for a lower plan that the client has outgrown since it was asked for, or "". The client stays on its plan
+// then, and has the next period to pay for it.
+func (s *Service) outgrownTx(ctx context.Context, tx pgx.Tx, p Payment, sub Subscription, tenant tenants.Tenant) (string, error) {
+	why, err := s.keepPlanThatFits(ctx, tx, &sub, tenant, p)
+	if err != nil || why == nil {
+		return "", err
+	}
+	now := s.now()
+	return outgrown + why.Error(), saveSubscription(ctx, tx, sub, &now, now)
 }
 
 // paidUp forgets how far we were in asking.
@@ -208,7 +229,8 @@ func saleOf(ctx context.Context, tx pgx.Tx, p Payment) (sale, error) {
 	return what, nil
 }
 
-// lockBoth locks in the order that everybody keeps: payment, tenant, subscription.
+// lockBoth locks in the order that everybody keeps, so that no two can wait for each other: payment, tenant, subscription, credits by their ids,
+// the number of an invoice, that of a credit note, accounts of the ledger. Whoever needs a thing further up takes it before: see lockEnd.
 func (s *Service) lockBoth(ctx context.Context, tx pgx.Tx, tenant tenants.ID, id SubscriptionID) (tenants.Tenant, Subscription, error) {
 	t, err := s.deps.Tenants.Lock(ctx, tx, tenant)
 	if err != nil {

@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -207,11 +208,11 @@ func (s *Service) openUpgrade(ctx context.Context, p accounts.Principal, ip neti
 		if !current.same(sub) || tenant.PlanID != c.From || tenant.State == tenants.Scheduled {
 			return tenants.ErrConflict
 		}
-		a, err := readAttempts(ctx, tx, current)
+		a, err := readAttempts(ctx, tx, current, s.now().Add(-s.opts.ChargeWait))
 		if err != nil {
 			return err
 		}
-		if a.chargeOpen {
+		if a.open {
 			return ErrUpgradeUnderWay
 		}
 		if payment, err = payFrom(ctx, tx, payment); err != nil {
@@ -241,6 +242,7 @@ func (s *Service) initializeRenewal(ctx context.Context, p accounts.Principal, i
 		return Payment{}, err
 	}
 	var payment Payment
+	var tooSmall error
 	err = postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
 		tenant, sub, err := s.lockBoth(ctx, tx, t.ID, sub.ID)
 		if err != nil {
@@ -249,21 +251,31 @@ func (s *Service) initializeRenewal(ctx context.Context, p accounts.Principal, i
 		if err := s.renewable(sub, tenant, planID); err != nil {
 			return err
 		}
-		a, err := readAttempts(ctx, tx, sub)
+		if tooSmall, err = s.keepPlanThatFits(ctx, tx, &sub, tenant, Payment{}); err != nil {
+			return err
+		}
+		now := s.now()
+		if tooSmall != nil { // from now on the plan that it has is what is to be paid
+			return saveSubscription(ctx, tx, sub, &now, now)
+		}
+		a, err := readAttempts(ctx, tx, sub, now.Add(-s.opts.ChargeWait))
 		if err != nil {
 			return err
 		}
-		if a.chargeOpen {
+		if a.waiting {
 			return ErrUpgradeUnderWay
 		}
 		if payment, err = s.renewal(ctx, tx, sub, tenant); err != nil {
 			return err
 		}
+		if payment.Charged && a.open { // credit isn't spent on what a card may have paid
+			return ErrUpgradeUnderWay
+		}
 		payment.Email = p.Email
 		payment, err = s.insert(ctx, tx, payment, p, ip)
 		return err
 	})
-	if err != nil {
+	if err = cmp.Or(err, tooSmall); err != nil {
 		return Payment{}, err
 	}
 	call, cancel := context.WithTimeout(ctx, s.opts.GatewayTimeout)

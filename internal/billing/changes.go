@@ -152,6 +152,26 @@ func (s *Service) fits(ctx context.Context, tx pgx.Tx, id tenants.ID, plan tenan
 	return nil
 }
 
+// keepPlanThatFits gives up a downgrade to a plan that has become too small meanwhile, and tells the owner in numbers; why is nil when there is
+// nothing to give up. A lower plan takes effect by money alone, so everybody who asks for money or applies it comes by here; paid is what came.
+func (s *Service) keepPlanThatFits(ctx context.Context, tx pgx.Tx, sub *Subscription, tenant tenants.Tenant, paid Payment) (why, err error) {
+	if sub.NextPlanID == "" || sub.NextPlanID == tenant.PlanID {
+		return nil, nil
+	}
+	plan, err := s.deps.Tenants.Plan(ctx, sub.NextPlanID)
+	if err != nil {
+		return nil, err
+	}
+	why = s.fits(ctx, tx, tenant.ID, plan)
+	if !errors.Is(why, ErrDowngradeTooSmall) {
+		return nil, why
+	}
+	sub.NextPlanID = ""
+	return why, s.notify(ctx, tx, *sub, "subscription.plan_kept", int(paid.ID), map[string]any{
+		"plan": tenant.PlanID, "wanted": plan.ID, "why": why.Error(), "reference": paid.Reference, "credit_kobo": paid.AmountKobo,
+	})
+}
+
 func gigabytes(n int64) float64 { return float64(n) / (1 << 30) }
 
 // PlanChange is what a change of plan came to, or would come to.

@@ -55,8 +55,11 @@ const (
 	finish      act = "finish"  // nothing is left to be paid for
 )
 
-// final reports whether an act must not be done before the gateway was asked whether it has been paid.
-func (a act) final() bool { return a == charge || a == chargeAgain || a == suspend || a == giveUp }
+// final reports whether an act must not be done before the gateway was asked whether it has been paid. A link is sent to somebody whose card's
+// bank doesn't decide only if it still hasn't.
+func (d decision) final(x situation) bool {
+	return d.act == charge || d.act == chargeAgain || d.act == suspend || d.act == giveUp || d.act == announce && x.attempts.undecided
+}
 
 // situation is all that the next act depends on.
 type situation struct {
@@ -91,7 +94,7 @@ func (d Dunning) decide(x situation) decision {
 			return decision{rest, s.PeriodEnd.Add(-days(d.Remind))}
 		}
 		return decision{remind, s.PeriodEnd}
-	case x.covered && !x.attempts.chargeOpen && s.Status == SubscriptionPastDue && s.Stage > 0 && (served(x.tenant.State) || s.DeletionAt != nil):
+	case x.covered && !x.attempts.open && s.Status == SubscriptionPastDue && s.Stage > 0 && (served(x.tenant.State) || s.DeletionAt != nil):
 		return decision{act: chargeAgain} // at any time: nobody need wait for the day of an attempt
 	case s.DeletionAt != nil:
 		if x.tenant.State == tenants.Scheduled || x.now.Before(*s.DeletionAt) {
@@ -102,9 +105,9 @@ func (d Dunning) decide(x situation) decision {
 		return wait
 	case s.Status == SubscriptionCancelled:
 		return decision{act: giveUp}
-	case x.attempts.chargeOpen:
+	case x.attempts.waiting:
 		return decision{rest, x.now.Add(chargeLook)}
-	case s.Stage > s.Announced && x.attempts.lastLost:
+	case s.Stage > s.Announced && x.attempts.lastLost && !x.attempts.open && !x.attempts.undecided:
 		return decision{act: chargeAgain}
 	case s.Stage > s.Announced:
 		return decision{act: announce}

@@ -140,7 +140,7 @@ func TestExtendUndo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := setupCalendar(t)
-			_, client := c.customer("507850785078507812")
+			_, client := c.customer(cash)
 			c.pass(28*days+28*days, 12*hours)
 			require.Equal(t, tenants.Scheduled, c.state(client.ID))
 			tenant, err := c.tenants.ByID(t.Context(), client.ID)
@@ -165,7 +165,7 @@ func TestExtendUndo(t *testing.T) {
 func TestExtendUndo_AsksTheGatewayBeforeADeletion(t *testing.T) {
 	t.Parallel()
 	c := setupCalendar(t)
-	_, client := c.customer("507850785078507812")
+	_, client := c.customer(cash)
 	c.pass(28*days+28*days, 12*hours)
 	tenant, err := c.tenants.ByID(t.Context(), client.ID)
 	require.NoError(t, err)

@@ -29,6 +29,11 @@ type eventInput struct {
 	EventID int64 `json:"event_id"`
 }
 
+// Signed reports whether a delivered event is the gateway's, without a look at the database.
+func (s *Service) Signed(body []byte, signature string) bool {
+	return s.deps.Gateway.VerifySignature(body, signature)
+}
+
 // ReceiveWebhook checks a delivered event and stores it durably together with the operation that applies it; that is all, so that
 // the sender gets its answer in milliseconds. A repeat of an event is accepted and does nothing. Events that we don't know are
 // kept. Errors: ErrBadSignature; ErrEventsDown, upon which the sender delivers again.
@@ -106,11 +111,7 @@ func (s *Service) verifyEvent(ctx context.Context, r *ops.Run) error {
 	if err := r.Input(&in); err != nil {
 		return ops.Permanent(fmt.Errorf("read the input: %w", err))
 	}
-	name, reference, err := eventSubject(ctx, s.deps.Pool, in.EventID)
-	if err != nil {
-		return fmt.Errorf("read event %d: %w", in.EventID, err)
-	}
-	f, err := s.look(ctx, reference, name)
+	f, err := s.lookAfter(ctx, in.EventID)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package billing
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,11 +20,7 @@ func (s *Service) Settle(ctx context.Context, reference string) error {
 
 // ApplyEvent is the step of EventWorkflow, for those who have no queue.
 func (s *Service) ApplyEvent(ctx context.Context, id int64) error {
-	name, reference, err := eventSubject(ctx, s.deps.Pool, id)
-	if err != nil {
-		return fmt.Errorf("read event %d: %w", id, err)
-	}
-	f, err := s.look(ctx, reference, name)
+	f, err := s.lookAfter(ctx, id)
 	if err != nil {
 		return err
 	}

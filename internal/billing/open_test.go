@@ -178,7 +178,7 @@ func TestMoneyForAClientThatIsGivenUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := setupCalendar(t)
-			_, client := c.customer("507850785078507812")
+			_, client := c.customer(cash)
 			c.pass(28*days+28*days, 12*hours)
 			require.Equal(t, tenants.Scheduled, c.state(client.ID))
 			link := c.link()

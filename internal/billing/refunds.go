@@ -140,6 +140,9 @@ func (s *Service) refundCreditTx(ctx context.Context, tx pgx.Tx, p accounts.Prin
 		return RefundOrder{}, ErrRefundWhole
 	}
 	order := RefundOrder{Reason: in.Reason, RequestedBy: p.Username, Ends: in.End == nil || *in.End}
+	if err := s.lockEnd(ctx, tx, payment); err != nil {
+		return order, err
+	}
 	if order.Ends {
 		if err := s.endPaidTx(ctx, tx, payment, in.Reason); err != nil {
 			return order, err

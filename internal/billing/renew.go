@@ -74,7 +74,7 @@ func (s *Service) renew(ctx context.Context, id SubscriptionID) error {
 			return err
 		}
 		d := s.opts.Dunning.decide(x)
-		if d.act.final() && !asked { // perhaps it has been paid, and we only don't know yet
+		if d.final(x) && !asked { // perhaps it has been paid, and we only don't know yet
 			if err := s.askAll(ctx, x.sub); err != nil {
 				return s.later(ctx, id, err)
 			}
@@ -114,7 +114,10 @@ func (s *Service) situation(ctx context.Context, id SubscriptionID) (situation, 
 	if x.tenant, err = s.deps.Tenants.ByID(ctx, x.sub.TenantID); err != nil {
 		return x, err
 	}
-	if x.attempts, err = readAttempts(ctx, s.deps.Pool, x.sub); err != nil {
+	if x.now.Before(x.sub.PeriodEnd) {
+		return x, nil // paid up: nothing else counts
+	}
+	if x.attempts, err = readAttempts(ctx, s.deps.Pool, x.sub, x.now.Add(-s.opts.ChargeWait)); err != nil {
 		return x, err
 	}
 	if x.sub.Status == SubscriptionPastDue && x.sub.ReturnedAt == nil {

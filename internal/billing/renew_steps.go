@@ -66,8 +66,15 @@ func (s *Service) attempt(ctx context.Context, x situation, again bool) error {
 	var payment Payment
 	var card savedCard
 	err := s.step(ctx, x, func(tx pgx.Tx, sub *Subscription) error {
-		if err := s.keepPlanThatFits(ctx, tx, sub, x.tenant); err != nil {
+		if _, err := s.keepPlanThatFits(ctx, tx, sub, x.tenant, Payment{}); err != nil {
 			return err
+		}
+		a, err := readAttempts(ctx, tx, *sub, s.now().Add(-s.opts.ChargeWait))
+		if err != nil {
+			return err
+		}
+		if a.waiting { // somebody else has just charged the card
+			return errMoved
 		}
 		if !again {
 			s.reached(sub, x)
@@ -76,6 +83,9 @@ func (s *Service) attempt(ctx context.Context, x situation, again bool) error {
 		p, err := s.renewal(ctx, tx, *sub, x.tenant)
 		if err != nil {
 			return err
+		}
+		if a.open || a.undecided { // it may yet be paid by the charge before: nothing is taken twice for a period
+			return nil
 		}
 		if !p.Charged {
 			if card, err = s.usableCard(ctx, tx, *sub); err != nil || card.code == "" {
@@ -103,24 +113,6 @@ func (s *Service) credited(ctx context.Context, p Payment) error {
 		return nil
 	}
 	return err
-}
-
-// keepPlanThatFits gives up a downgrade to a plan that has become too small meanwhile.
-func (s *Service) keepPlanThatFits(ctx context.Context, tx pgx.Tx, sub *Subscription, tenant tenants.Tenant) error {
-	if sub.NextPlanID == "" || sub.NextPlanID == tenant.PlanID {
-		return nil
-	}
-	plan, err := s.deps.Tenants.Plan(ctx, sub.NextPlanID)
-	if err != nil {
-		return err
-	}
-	err = s.fits(ctx, tx, tenant.ID, plan)
-	if !errors.Is(err, ErrDowngradeTooSmall) {
-		return err
-	}
-	data := map[string]any{"plan": tenant.PlanID, "wanted": plan.ID, "why": err.Error()}
-	sub.NextPlanID = ""
-	return s.notify(ctx, tx, *sub, "subscription.plan_kept", 0, data)
 }
 
 // renewal is a payment for the next period, to be stored.
@@ -203,7 +195,7 @@ func (s *Service) announce(ctx context.Context, x situation) error {
 	}
 	return s.step(ctx, x, func(tx pgx.Tx, sub *Subscription) error {
 		kind := notices.Kind("payment.due")
-		if sub.Authorization != 0 {
+		if sub.Authorization != 0 && !x.attempts.undecided {
 			kind = "payment.failed"
 		}
 		sub.Announced = sub.Stage
@@ -213,6 +205,7 @@ func (s *Service) announce(ctx context.Context, x situation) error {
 		}
 		return s.notify(ctx, tx, *sub, kind, sub.Stage, map[string]any{
 			"amount_kobo": kobo, "plan": plan.ID, "attempt": sub.Stage, "attempts": len(s.opts.Dunning.Days), "link": link,
+			"card_undecided": x.attempts.undecided,
 		})
 	})
 }
@@ -224,10 +217,17 @@ const linkAge = 24 * time.Hour
 func (s *Service) link(ctx context.Context, x situation) (string, error) {
 	var payment Payment
 	err := s.step(ctx, x, func(tx pgx.Tx, sub *Subscription) (err error) {
+		if _, err := s.keepPlanThatFits(ctx, tx, sub, x.tenant, Payment{}); err != nil {
+			return err
+		}
 		if payment, err = s.renewal(ctx, tx, *sub, x.tenant); err != nil {
 			return err
 		}
-		if payment.AmountKobo == 0 { // no link is needed: it is an attempt
+		if payment.AmountKobo == 0 { // no link is needed: it is an attempt, once the charge before is over
+			if x.attempts.open {
+				payment = Payment{}
+				return nil
+			}
 			payment.Attempt = sub.Stage
 		}
 		open, err := openLink(ctx, tx, payment, s.now().Add(-linkAge))
@@ -240,7 +240,7 @@ func (s *Service) link(ctx context.Context, x situation) (string, error) {
 		payment, err = s.insert(ctx, tx, payment, accounts.System(), netip.Addr{})
 		return err
 	})
-	if err != nil || payment.AuthorizationURL != "" {
+	if err != nil || payment.AuthorizationURL != "" || payment.ID == 0 {
 		return payment.AuthorizationURL, err
 	}
 	if payment.AmountKobo == 0 {

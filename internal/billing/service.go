@@ -46,6 +46,7 @@ type Options struct {
 	CallbackURL    string        // absolute, without query: where the browser goes after paying
 	GatewayTimeout time.Duration // how long a user waits for the gateway at most, default 12 s
 	CloseAfter     time.Duration // how long an unpaid reference is looked at, default 72 h
+	ChargeWait     time.Duration // how long dunning waits for a charge of a saved card whose bank doesn't decide, default 12 h; see readAttempts
 	PollBatch      int           // references per look, default 20
 	AtOnce         int           // payments and subscriptions that are worked on at the same time, default 4
 	Dunning        Dunning
@@ -68,6 +69,7 @@ func New(deps Deps, opts Options) *Service {
 	}
 	opts.GatewayTimeout = cmp.Or(opts.GatewayTimeout, 12*time.Second)
 	opts.CloseAfter = cmp.Or(opts.CloseAfter, 72*time.Hour)
+	opts.ChargeWait = cmp.Or(opts.ChargeWait, 12*time.Hour)
 	opts.PollBatch = cmp.Or(opts.PollBatch, 20)
 	opts.AtOnce = cmp.Or(opts.AtOnce, 4)
 	opts.RunGap = cmp.Or(opts.RunGap, time.Hour)

@@ -28,6 +28,9 @@ import (
 	"controlplane/internal/tenants"
 )
 
+// cash is a card that can't be charged again.
+const cash = "507850785078507812"
+
 const gatewayKey = "sk_test_simulator_key"
 
 // bundle is a Service on a database of its own, with a real queue, and a simulated Paystack that delivers to it.

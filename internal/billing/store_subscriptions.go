@@ -128,19 +128,26 @@ func claimSubscriptions(ctx context.Context, q postgres.Querier, mode string, no
 	return ids, nil
 }
 
-// attempts is what has become of our asking for one period.
+// attempts is what has become of our asking for one period, and of charges for the same client.
 type attempts struct {
-	chargeOpen bool // a saved card's charge has no outcome yet
-	lastLost   bool // the latest charge never reached the gateway
+	open      bool // a saved card's charge has no outcome yet, whatever it is for
+	waiting   bool // and it is young enough to be waited for, or its money is in review
+	undecided bool // a charge for this period is too old to be waited for, and may yet succeed
+	lastLost  bool // the latest charge never reached the gateway
 }
 
-func readAttempts(ctx context.Context, q postgres.Querier, s Subscription) (attempts, error) {
+// readAttempts takes charges from before old for too old to be waited for.
+func readAttempts(ctx context.Context, q postgres.Querier, s Subscription, old time.Time) (attempts, error) {
 	var a attempts
 	err := q.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM payments WHERE subscription_id = $1 AND charged AND status = 'pending'),
+		WITH charges AS (SELECT * FROM payments WHERE subscription_id = $1 AND charged AND status IN ('pending', 'failed'))
+		SELECT EXISTS (SELECT FROM charges WHERE status = 'pending'),
+			EXISTS (SELECT FROM charges WHERE status = 'pending' AND (created_at > $4 OR review IS NOT NULL)),
+			EXISTS (SELECT FROM charges WHERE period_start = $2 AND purpose = 'renewal' AND created_at <= $4
+				AND (status = 'pending' OR gateway_status NOT IN ('', 'failed', 'refused', 'abandoned'))), -- we gave up asking, its bank may not have
 			coalesce((SELECT status = 'failed' AND gateway_status = '' FROM payments
 			          WHERE subscription_id = $1 AND period_start = $2 AND purpose = 'renewal' AND charged AND attempt = $3
-			          ORDER BY id DESC LIMIT 1), false)`, s.ID, s.PeriodEnd, s.Stage).Scan(&a.chargeOpen, &a.lastLost)
+			          ORDER BY id DESC LIMIT 1), false)`, s.ID, s.PeriodEnd, s.Stage, old).Scan(&a.open, &a.waiting, &a.undecided, &a.lastLost)
 	if err != nil {
 		return a, fmt.Errorf("read the attempts of subscription %d: %w", s.ID, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"controlplane/internal/accounts"
 	"controlplane/internal/postgres"
 )
@@ -79,4 +81,41 @@ func (s *Service) Charge(ctx context.Context, q postgres.Querier, account accoun
 	}
 	t, err := s.rateFor(ctx, q, to, s.today())
 	return t.grossOf(priceKobo), err
+}
+
+// Taxes are what is paid on a price as of today, for those who add up prices of many accounts.
+type Taxes struct {
+	Included    bool  // in the prices
+	Usual       int64 // basis points, of every account that isn't one of these:
+	Accounts    []accounts.ID
+	BasisPoints []int64 // of each of Accounts
+}
+
+// Taxes reads whom the usual tax isn't for by the rule of rateFor.
+func (s *Service) Taxes(ctx context.Context, q postgres.Querier) (Taxes, error) {
+	t := Taxes{Included: !s.opts.PricesExcludeTax, Accounts: []accounts.ID{}, BasisPoints: []int64{}}
+	seller, today := s.opts.Seller.Country, s.today()
+	usual, err := rate(ctx, q, seller, today)
+	if err != nil {
+		return t, err
+	}
+	t.Usual = usual.basisPoints
+	rows, err := q.Query(ctx, `
+		SELECT p.account_id, e.basis_points FROM billing_profiles p CROSS JOIN LATERAL (
+			SELECT basis_points FROM tax_exports WHERE country = $1 AND buyer IN ('', p.country) AND valid_from <= $2::date
+			ORDER BY buyer DESC, valid_from DESC LIMIT 1) AS e
+		WHERE p.country <> '' AND p.country <> $1 AND p.address <> ''`, seller, today.Format(time.DateOnly))
+	if err != nil {
+		return t, fmt.Errorf("read the taxes of buyers abroad: %w", err)
+	}
+	var account accounts.ID
+	var basisPoints int64
+	_, err = pgx.ForEachRow(rows, []any{&account, &basisPoints}, func() error {
+		t.Accounts, t.BasisPoints = append(t.Accounts, account), append(t.BasisPoints, basisPoints)
+		return nil
+	})
+	if err != nil {
+		return t, fmt.Errorf("read the taxes of buyers abroad: %w", err)
+	}
+	return t, nil
 }
