@@ -64,6 +64,7 @@ func secure(h http.Header, https, embeddable bool) {
 	setMissing(h, "Referrer-Policy", "no-referrer-when-downgrade")
 	if https {
 		setMissing(h, "Strict-Transport-Security", hsts)
+		secureCookies(h["Set-Cookie"])
 	}
 	if !embeddable {
 		setMissing(h, "X-Frame-Options", "SAMEORIGIN")
@@ -74,6 +75,16 @@ func secure(h http.Header, https, embeddable bool) {
 	}
 	for _, name := range []string{"Server", "Via", "X-Powered-By"} {
 		delete(h, name)
+	}
+}
+
+// secureCookies keeps what was set over HTTPS from ever being sent without it, which Odoo doesn't ask for.
+func secureCookies(cookies []string) {
+	for i, cookie := range cookies {
+		attributes := strings.Split(cookie, ";")[1:]
+		if !slices.ContainsFunc(attributes, func(a string) bool { return strings.EqualFold(strings.TrimSpace(a), "Secure") }) {
+			cookies[i] = cookie + "; Secure"
+		}
 	}
 }
 

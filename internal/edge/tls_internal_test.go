@@ -103,3 +103,16 @@ func TestCalm_KeepsSomeLinesOfEachMessage(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(c.said), calmWords)
 }
+
+func TestSecure_CookiesStayWithHTTPS(t *testing.T) {
+	t.Parallel()
+	set := func() http.Header {
+		return http.Header{"Set-Cookie": {"session_id=secure; HttpOnly; Path=/", "a=b; secure", "c=d"}}
+	}
+	h := set()
+	secure(h, true, false)
+	require.Equal(t, []string{"session_id=secure; HttpOnly; Path=/; Secure", "a=b; secure", "c=d; Secure"}, h["Set-Cookie"])
+	h = set()
+	secure(h, false, false)
+	require.Equal(t, set()["Set-Cookie"], h["Set-Cookie"])
+}
