@@ -63,7 +63,8 @@ func (p *platform) newBackupWorker(backups *backup.Service) (*backup.Worker, err
 		return nil, fmt.Errorf("set up backups: %w", err)
 	}
 	w, err := backup.NewWorker(backup.WorkerDeps{
-		Backups: backups, Store: place, Keys: keys, Database: server, Volumes: p.engine, Cluster: p.cluster, Runner: p.provision, Log: p.log,
+		Backups: backups, Store: place, Keys: keys, Database: server, Volumes: p.engine, Cluster: p.cluster, Runner: p.provision,
+		Sandbox: sandbox{p.provision}, Log: p.log,
 	}, backup.WorkerOptions{Image: p.cfg.Engine.PostgresImage, Filestore: provision.Filestore, AtOnce: int64(p.cfg.Backup.Parallel)})
 	if err != nil {
 		return nil, fmt.Errorf("set up backups: %w", err)

@@ -20,8 +20,9 @@ func (p *platform) wireBackupPlans() error {
 	if err != nil {
 		return fmt.Errorf("BACKUP_TIMEZONE: %w", err)
 	}
-	p.backupPlans, err = backup.NewPlanner(backup.PlannerDeps{Pool: p.pool, Backups: p.backups, Log: p.log}, backup.PlannerOptions{
+	p.backupPlans, err = backup.NewPlanner(backup.PlannerDeps{Pool: p.pool, Backups: p.backups, Log: p.log, Lacking: lackingFor(p.capacity)}, backup.PlannerOptions{
 		Zone: zone, Parallel: p.cfg.Backup.Parallel, Final: p.cfg.Backup.FinalRetention(), Overdue: time.Duration(p.cfg.Backup.MaxAge) * time.Hour,
+		Unproven: time.Duration(p.cfg.Backup.ProofMaxAge) * 24 * time.Hour, ProveAtOnce: p.cfg.Backup.Proofs,
 	})
 	if err != nil {
 		return fmt.Errorf("set up the schedule of backups: %w", err)
@@ -64,7 +65,11 @@ func (p *platform) backupSweeps() []cleanup.Sweep {
 			Jitter: 5 * time.Minute, Run: cleanup.Counted(p.backupPlans.Prune),
 		},
 		{
-			Name: "backup_age", Description: "Tells operators of running clients whose newest good backup is too old", Cron: "*/15 * * * *",
+			Name: "backup_proofs", Description: "Has the newest backup of each client restored into a sandbox once a week, and Odoo started on it",
+			Cron: "@every 1m", Run: cleanup.Counted(p.backupPlans.ProveDue),
+		},
+		{
+			Name: "backup_age", Description: "Tells operators of running clients whose newest good backup or newest proven one is too old", Cron: "*/15 * * * *",
 			Jitter: time.Minute, AtStart: true, Run: cleanup.Plain(p.watchBackups),
 		},
 	}

@@ -39,6 +39,8 @@ type backupAnswer struct {
 	RequestedBy   string       `json:"requested_by"`
 	VerifiedAt    *wireTime    `json:"verified_at"` // when all of it was read back last
 	ProvenAt      *wireTime    `json:"proven_at"`   // when it was restored last, and Odoo answered on it
+	ProofFailedAt *wireTime    `json:"proof_failed_at"` // when it was tried last, if that failed
+	ProofError    *string      `json:"proof_error"`
 	OperationID   *ops.ID      `json:"operation_id"`
 }
 
@@ -266,6 +268,7 @@ func newBackupAnswer(b backup.Backup) backupAnswer {
 		ErrorMessage: orNull(b.Error), CreatedAt: wireTime(b.CreatedAt), CompletedAt: wireTimePtr(b.FinishedAt), Full: b.Kind.Full(),
 		DatabaseBytes: b.DatabaseBytes, FilesBytes: b.FilestoreBytes, Files: b.FilestoreFiles, Kept: b.Kept, Weekly: b.Weekly,
 		Monthly: b.Monthly, RequestedBy: b.RequestedBy, VerifiedAt: wireTimePtr(b.VerifiedAt), ProvenAt: wireTimePtr(b.ProvenAt),
+		ProofFailedAt: wireTimePtr(b.ProofFailedAt), ProofError: orNull(b.ProofError),
 	}
 	if b.OperationID != 0 {
 		out.OperationID = &b.OperationID

@@ -53,6 +53,7 @@ type clientDetail struct {
 	BackupRetentionMonthly int             `json:"backup_retention_monthly"`
 	NextBackup             *wireTime       `json:"next_backup"`      // null: not before something changes
 	BackupProvenAt         *wireTime       `json:"backup_proven_at"` // when a backup was restored last, and Odoo answered on it
+	BackupProofFailedAt    *wireTime       `json:"backup_proof_failed_at"`
 	SuspendedAt            *wireTime       `json:"suspended_at"`
 	SuspendedBy            *string         `json:"suspended_by"`
 	SuspendReason          *string         `json:"suspend_reason"`
@@ -131,7 +132,7 @@ func (s *server) newClientDetail(t tenants.Tenant, plan tenants.Plan, backups ba
 	d := clientDetail{
 		clientAnswer: s.newClientAnswer(t, plan, backups, own), DBUser: t.DBName,
 		BackupRetentionDaily: plan.BackupsDaily, BackupRetentionWeekly: plan.BackupsWeekly, BackupRetentionMonthly: plan.BackupsMonthly,
-		NextBackup: wireTimePtr(backups.Next), BackupProvenAt: wireTimePtr(backups.Proven),
+		NextBackup: wireTimePtr(backups.Next), BackupProvenAt: wireTimePtr(backups.Proven), BackupProofFailedAt: wireTimePtr(backups.ProofFailed),
 		SuspendedAt: wireTimePtr(t.SuspendedAt), SuspendedBy: orNull(string(t.SuspendedBy)), SuspendReason: orNull(t.SuspendReason), UpdatedAt: wireTime(t.UpdatedAt), Failure: orNull(t.Failure),
 		Quarantine: newQuarantineAnswer(t), NeutralisedAt: wireTimePtr(t.NeutralisedAt),
 	}

@@ -108,6 +108,9 @@ type Backup struct {
 	ProvenAt   *time.Time // when it was restored last and Odoo answered on it
 	BrokenAt   *time.Time // when a later look found it damaged
 	DeletedAt  *time.Time
+
+	ProofFailedAt *time.Time // when it was tried last, if that failed
+	ProofError    string     // safe to show: why
 }
 
 // Good reports whether a tenant can be restored from b, as far as is known.

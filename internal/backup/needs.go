@@ -126,3 +126,25 @@ type Runner interface {
 	// Answers returns nil when it answers now.
 	Answers(ctx context.Context, t tenants.Tenant) error
 }
+
+// Sandbox has databases, volumes and Odoos for backups to be tried in: nobody but us reaches such an Odoo, and it reaches nothing but its
+// database. Each belongs to an operations subject, whose trial is in a slot, from 0 to MostTrials-1, alone. All of it may be repeated.
+type Sandbox interface {
+	// Open makes an empty one, in the place of what another attempt left.
+	Open(ctx context.Context, t tenants.Tenant, subject string, slot int) (Cell, error)
+	// Start starts an Odoo like the tenant's on what was loaded, without scheduled jobs, and returns when it has shown its login page.
+	// Errors: ErrNoAnswer; all others are our trouble.
+	Start(ctx context.Context, t tenants.Tenant, subject string, slot int) error
+	// Close removes all of it; absence is success.
+	Close(ctx context.Context, subject string, slot int) error
+	// Sweep removes what is left of those whose subject nothing is done with any more, and returns how many objects that were.
+	Sweep(ctx context.Context, lives func(ctx context.Context, subject string) (bool, error)) (int, error)
+}
+
+// Cell is the inside of a sandbox.
+type Cell struct {
+	Database string // and the role that owns it
+	Password secrets.Secret
+	Volume   string
+	Dir      string // of the volume, where Odoo looks for the database's files
+}

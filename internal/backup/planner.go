@@ -16,12 +16,15 @@ import (
 	"controlplane/internal/tenants"
 )
 
-// PlannerDeps is what a Planner works with; all but Now are required.
+// PlannerDeps is what a Planner works with; all but Now and Lacking are required.
 type PlannerDeps struct {
 	Pool    *pgxpool.Pool
 	Backups *Service
 	Log     *slog.Logger
 	Now     func() time.Time // nil: time.Now
+
+	// Lacking says what the hosts have too little of for a trial that takes so much, "" for nothing; nil: there is always enough.
+	Lacking func(ctx context.Context, memoryMB, diskMB int64) (string, error)
 }
 
 // PlannerOptions say when and for how long; zero values mean the defaults.
@@ -31,7 +34,9 @@ type PlannerOptions struct {
 	Poll     time.Duration  // how often TakeDue looks whether one has ended, default 1 s
 	Final    time.Duration  // how long what a deleted client left is kept, default 30 days
 	Overdue  time.Duration  // age of the newest good backup of a running client at which somebody is told, default 36 h
-	Unproven time.Duration  // age of the newest proven one at which somebody is told; default: nobody is
+	Unproven time.Duration  // age of the newest proven one at which somebody is told, default 8 days
+
+	ProveAtOnce int // trials that are under way at once, of all clients; default 1, at most MostTrials
 }
 
 // Planner asks for backups when they are due, lets go of old ones, and tells operators when a client has none that is fresh enough. What
@@ -53,6 +58,8 @@ func NewPlanner(deps PlannerDeps, opts PlannerOptions) (*Planner, error) {
 	opts.Zone = cmp.Or(opts.Zone, time.UTC)
 	opts.Parallel, opts.Poll = cmp.Or(opts.Parallel, 2), cmp.Or(opts.Poll, time.Second)
 	opts.Final, opts.Overdue = cmp.Or(opts.Final, 30*24*time.Hour), cmp.Or(opts.Overdue, 36*time.Hour)
+	opts.Unproven = cmp.Or(opts.Unproven, 8*24*time.Hour)
+	opts.ProveAtOnce = min(cmp.Or(opts.ProveAtOnce, 1), MostTrials)
 	return &Planner{deps: deps, opts: opts, night: timing.DefaultNight(opts.Zone)}, nil
 }
 
@@ -66,14 +73,17 @@ type candidate struct {
 	hourlies  timing.History
 	last      *time.Time // when the newest good full backup ended
 	lastBegan *time.Time
+	first     *time.Time // when the first full backup ended, also one that is long gone
 	proven    *time.Time
+	unproven  *time.Time // when a trial failed last, of what there still is
 }
 
 // Only what was used since its last backup can differ from it: a tenant that doesn't run changes nothing.
 const candidateSQL = `
 	SELECT t.id, t.activated_at, p.backup_frequency = 'hourly',
 		full_one.finished_at, full_one.started_at,
-		(SELECT max(b.proven_at) FROM backups b WHERE b.tenant_id = t.id AND b.state = 'done'),
+		(` + firstSQL + `), (` + provenSQL + `),
+		(SELECT max(b.proof_failed_at) FROM backups b WHERE b.tenant_id = t.id AND b.state = 'done'),
 		t.state = 'active' OR full_one.started_at IS NULL OR EXISTS (SELECT FROM tenant_events e
 			WHERE e.tenant_id = t.id AND e.at >= full_one.started_at AND 'active' IN (e.from_state, e.to_state)),
 		daily.started_at, daily_asked.created_at, any_one.started_at, hourly_asked.created_at
@@ -93,7 +103,7 @@ const candidateSQL = `
 func scanCandidate(row pgx.CollectableRow) (candidate, error) {
 	var c candidate
 	var daily, dailyAsked, anyOne, hourlyAsked *time.Time
-	err := row.Scan(&c.id, &c.since, &c.hourly, &c.last, &c.lastBegan, &c.proven, &c.changed,
+	err := row.Scan(&c.id, &c.since, &c.hourly, &c.last, &c.lastBegan, &c.first, &c.proven, &c.unproven, &c.changed,
 		&daily, &dailyAsked, &anyOne, &hourlyAsked)
 	at := func(t *time.Time) time.Time {
 		if t == nil {
@@ -197,6 +207,8 @@ type Outlook struct {
 	Last   *time.Time // when the newest full backup that is good ended
 	Proven *time.Time // when one was restored last and Odoo answered on it
 	Next   *time.Time // when the next is due; nil: not before something changes
+
+	ProofFailed *time.Time // when a trial failed last, unless one has succeeded since
 }
 
 // Outlooks returns those of the tenants that are ever backed up.
@@ -209,6 +221,9 @@ func (p *Planner) Outlooks(ctx context.Context, ids []tenants.ID) (map[tenants.I
 	out := make(map[tenants.ID]Outlook, len(list))
 	for _, c := range list {
 		o := Outlook{Last: c.last, Proven: c.proven}
+		if c.unproven != nil && (c.proven == nil || c.unproven.After(*c.proven)) {
+			o.ProofFailed = c.unproven
+		}
 		if c.changed {
 			o.Next = new(p.next(c, now))
 		}

@@ -12,13 +12,13 @@ import (
 
 const columns = `b.id, b.tenant_id, b.tenant_name, b.kind, b.state, b.key_prefix, b.requested_by, coalesce(b.operation_id, 0),
 	b.stored_bytes, b.database_bytes, b.filestore_bytes, b.filestore_files, b.kept, b.weekly, b.monthly, coalesce(b.error, ''),
-	b.created_at, b.started_at, b.finished_at, b.verified_at, b.proven_at, b.broken_at, b.deleted_at`
+	b.created_at, b.started_at, b.finished_at, b.verified_at, b.proven_at, b.proof_failed_at, coalesce(b.proof_error, ''), b.broken_at, b.deleted_at`
 
 func scan(row pgx.CollectableRow) (Backup, error) {
 	var b Backup
 	err := row.Scan(&b.ID, &b.TenantID, &b.TenantName, &b.Kind, &b.State, &b.KeyPrefix, &b.RequestedBy, &b.OperationID,
 		&b.StoredBytes, &b.DatabaseBytes, &b.FilestoreBytes, &b.FilestoreFiles, &b.Kept, &b.Weekly, &b.Monthly, &b.Error,
-		&b.CreatedAt, &b.StartedAt, &b.FinishedAt, &b.VerifiedAt, &b.ProvenAt, &b.BrokenAt, &b.DeletedAt)
+		&b.CreatedAt, &b.StartedAt, &b.FinishedAt, &b.VerifiedAt, &b.ProvenAt, &b.ProofFailedAt, &b.ProofError, &b.BrokenAt, &b.DeletedAt)
 	return b, err
 }
 

@@ -60,9 +60,3 @@ func manifestOf(ctx context.Context, q postgres.Querier, id ID) ([]byte, error) 
 	}
 	return text, nil
 }
-
-// setProven notes that Odoo answered on what was restored from the backup.
-func setProven(ctx context.Context, q postgres.Querier, id ID, now time.Time) error {
-	_, err := one(ctx, q, "note that backup "+id.String()+" is proven", "UPDATE backups b SET proven_at = $2 WHERE id = $1 RETURNING "+columns, id, now)
-	return err
-}

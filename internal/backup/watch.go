@@ -31,7 +31,10 @@ func (p *Planner) Watch(ctx context.Context) (behind int, err error) {
 		if age := now.Sub(later(c.since, c.lastBegan)); c.changed && age >= p.opts.Overdue {
 			overdue[c.id] = age
 		}
-		if age := now.Sub(later(c.since, c.proven)); p.opts.Unproven > 0 && age >= p.opts.Unproven {
+		if c.first == nil { // it is overdue, if anything
+			continue
+		}
+		if age := now.Sub(later(*c.first, c.proven)); age >= p.opts.Unproven {
 			unproven[c.id] = age
 		}
 	}

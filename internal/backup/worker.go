@@ -29,6 +29,7 @@ type WorkerDeps struct {
 	Volumes  Volumes
 	Cluster  Cluster
 	Runner   Runner
+	Sandbox  Sandbox
 	Log      *slog.Logger
 }
 
@@ -49,6 +50,7 @@ type Worker struct {
 	volumes  Volumes
 	cluster  Cluster
 	runner   Runner
+	sandbox  Sandbox
 	log      *slog.Logger
 	opts     WorkerOptions
 	lanes    lanes
@@ -57,12 +59,12 @@ type Worker struct {
 // NewWorker checks the dependencies; it reaches for nothing.
 func NewWorker(deps WorkerDeps, opts WorkerOptions) (*Worker, error) {
 	if deps.Backups == nil || deps.Store == nil || deps.Keys == nil || deps.Database == nil || deps.Volumes == nil ||
-		deps.Cluster == nil || deps.Runner == nil || deps.Log == nil || opts.Image == "" || opts.Filestore == nil {
+		deps.Cluster == nil || deps.Runner == nil || deps.Sandbox == nil || deps.Log == nil || opts.Image == "" || opts.Filestore == nil {
 		return nil, errors.New("the backup worker lacks a dependency")
 	}
 	return &Worker{
 		Service: deps.Backups, store: deps.Store, keys: deps.Keys, database: deps.Database, volumes: deps.Volumes,
-		cluster: deps.Cluster, runner: deps.Runner, log: deps.Log,
+		cluster: deps.Cluster, runner: deps.Runner, sandbox: deps.Sandbox, log: deps.Log,
 		opts: opts, lanes: newLanes(cmp.Or(opts.AtOnce, 2)),
 	}, nil
 }
@@ -73,7 +75,9 @@ func (w *Worker) Register() {
 	w.ops.Register(w.VerifyWorkflow())
 	w.ops.Register(w.DeleteWorkflow())
 	w.ops.Register(w.RestoreWorkflow())
+	w.ops.Register(w.ProveWorkflow())
 	w.ops.Every("restores", time.Hour, w.sweepRestores)
+	w.ops.Every("trials", time.Hour, w.sweepTrials)
 	w.ops.Every("restores watch", time.Minute, w.watchRestores)
 }
 
@@ -180,7 +184,7 @@ func safeText(err error) string {
 	if errors.As(err, &e) && e.Message != "" && e.Kind != errs.Internal {
 		return e.Message
 	}
-	for _, known := range []*errs.Error{archive.ErrDamaged, archive.ErrWrongKey, ErrFilesMissing, ErrToolVersion} {
+	for _, known := range []*errs.Error{archive.ErrDamaged, archive.ErrWrongKey, ErrFilesMissing, ErrToolVersion, ErrNotTheSame, ErrNoAnswer} {
 		if errors.Is(err, known) {
 			return known.Message
 		}

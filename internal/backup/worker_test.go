@@ -53,6 +53,7 @@ type plant struct {
 	cluster  backup.Cluster
 	runner   *runner
 	run      backup.Runner // what workers get
+	cell     *sandbox
 	tenant   tenants.Tenant
 }
 
@@ -78,6 +79,7 @@ func build(t *testing.T) *plant {
 	p.database = p.odoo.Server(t, p.engine, p.odoo.Image())
 	p.cluster, p.runner = p.odoo.Cluster(t, p.tenant.ID.Subject()), &runner{}
 	p.run, p.volumes = p.runner, p.engine
+	p.cell = &sandbox{plant: p}
 	p.file(logo)
 	p.odoo.Attach(t, logo)
 	return p
@@ -132,7 +134,7 @@ func (p *plant) workerWith(key secrets.Secret) *backup.Worker {
 	keys, err := archive.NewKeys(key)
 	require.NoError(p, err)
 	w, err := backup.NewWorker(backup.WorkerDeps{
-		Backups: p.backups, Store: p.store, Keys: keys, Database: p.database, Volumes: p.volumes, Cluster: p.cluster, Runner: p.run,
+		Backups: p.backups, Store: p.store, Keys: keys, Database: p.database, Volumes: p.volumes, Cluster: p.cluster, Runner: p.run, Sandbox: p.cell,
 		Log: slog.New(slog.NewTextHandler(p.Output(), &slog.HandlerOptions{Level: slog.LevelError + 1})),
 	}, backup.WorkerOptions{Image: p.odoo.Image(), Filestore: provision.Filestore})
 	require.NoError(p, err)

@@ -24,6 +24,9 @@ type Backup struct {
 	Parallel  int            `env:"BACKUP_PARALLEL" envDefault:"2" validate:"min=1,max=64"`
 	FinalDays int            `env:"FINAL_BACKUP_RETENTION" envDefault:"30" validate:"min=1,max=3650"`
 	MaxAge    int            `env:"BACKUP_MAX_AGE_HOURS" envDefault:"36" validate:"min=25,max=8760"`
+
+	Proofs      int `env:"BACKUP_PROOFS" envDefault:"1" validate:"min=1,max=3"` // trials at once
+	ProofMaxAge int `env:"BACKUP_PROOF_MAX_AGE_DAYS" envDefault:"8" validate:"min=8,max=366"`
 }
 
 // Configured reports whether there is a place for backups.

@@ -39,6 +39,12 @@ type Database interface {
 	// EnsureSpares keeps count clones of a sealed template ready to be taken by EnsureTenant.
 	EnsureSpares(ctx context.Context, template string, count int) error
 
+	// BeginSandbox makes an empty database and a role of the same name that owns it and may log in to nothing else, in the place of what a
+	// sandbox of the subject left. RemoveTenant removes both.
+	BeginSandbox(ctx context.Context, name, subject string, password secrets.Secret) error
+	// SetSandboxPassword gives the role another password.
+	SetSandboxPassword(ctx context.Context, name, subject string, password secrets.Secret) error
+
 	// Inspect tells what the server is and what our role may do there.
 	Inspect(ctx context.Context) (ServerStatus, error)
 

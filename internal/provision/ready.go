@@ -20,6 +20,7 @@ const (
 	inspectInterval = 300 * time.Millisecond
 	probeTimeout    = 20 * time.Second // an Odoo that has just begun to listen answers when its registry is loaded
 	edgeTimeout     = 20 * time.Second
+	pageBytes       = 4 << 20
 	healthPath      = "/web/health"
 	crashLoop       = 2 // restarts while we wait that mean that it won't come up
 )
@@ -56,6 +57,36 @@ func (p *prober) healthy(ctx context.Context, base, host string) error {
 		return fmt.Errorf("%s answered with status %d", healthPath, resp.StatusCode)
 	}
 	return nil
+}
+
+// mostRedirects is how far a page may lead.
+const mostRedirects = 5
+
+// page wants a page of base with 200, wherever on the same address it leads to.
+func (p *prober) page(ctx context.Context, base, path string) error {
+	for range mostRedirects {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := p.client.Do(req)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, pageBytes))
+		_ = resp.Body.Close()
+		switch next, _ := resp.Location(); {
+		case err != nil:
+			return fmt.Errorf("read %s: %w", path, err)
+		case resp.StatusCode == http.StatusOK:
+			return nil
+		case next == nil:
+			return fmt.Errorf("%s answered with status %d", path, resp.StatusCode)
+		default:
+			path = next.RequestURI() // whatever host it is known by
+		}
+	}
+	return fmt.Errorf("%s leads nowhere", path)
 }
 
 // poll asks until the answer is 200, ctx ends or stop says why to give up.

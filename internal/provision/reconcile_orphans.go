@@ -132,7 +132,7 @@ func (o owners) clusterReason(d ClusterObject) string {
 	switch kind {
 	case "tenant":
 		return o.ownerReason(d.Owner)
-	case "templates":
+	case "templates", "backup": // the second is a sandbox's, whose sweep knows whether it is needed
 		return ""
 	case "template", "spare":
 		if _, ok := o.templates[rest]; ok {

@@ -25,7 +25,7 @@ func (s *Service) survey(ctx context.Context) (w Worlds, began time.Time, cluste
 		return w, began, clusterErr, err
 	}
 	w.Templates, err = s.templateViews(ctx)
-	w.Shared = []string{s.builderNetwork().Name}
+	w.Shared = append(s.sandboxNetworks(), s.builderNetwork().Name)
 	return w, began, clusterErr, err
 }
 

@@ -57,6 +57,14 @@ func addressOf(t tenants.Tenant, subnet netip.Prefix) netip.Addr {
 	if t.QuarantinedAt == nil {
 		return containerOf(subnet)
 	}
+	return quarantined(subnet)
+}
+
+// nowhere is what containers in quarantine ask for names: themselves.
+func nowhere() []netip.Addr { return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})} }
+
+// quarantined is the address in a subnet from which only the database answers.
+func quarantined(subnet netip.Prefix) netip.Addr {
 	last := subnet.Addr().As4()
 	last[3] |= subnetSize - 2
 	return netip.AddrFrom4(last)

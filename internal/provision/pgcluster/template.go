@@ -26,26 +26,7 @@ func (c *Cluster) BeginTemplate(ctx context.Context, name string, password secre
 	if err := c.ensureTemplateOwner(ctx); err != nil {
 		return err
 	}
-	verifier, err := scramVerifier(password)
-	if err != nil {
-		return err
-	}
-	attributes := fmt.Sprintf("LOGIN CONNECTION LIMIT %d PASSWORD %s", builderConnections, quoteText(verifier))
-	if err := c.createRole(ctx, name, templateSubject(name), attributes, c.grantTenants(name)); err != nil {
-		return err
-	}
-	// As Odoo itself creates a database: C collation makes for more useful indexes. Nobody can connect until it is taken from PUBLIC: one that
-	// a crash left open to all would have the next start refuse the whole server.
-	create := fmt.Sprintf("CREATE DATABASE %s OWNER %s TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' ALLOW_CONNECTIONS false",
-		quoteName(name), quoteName(name))
-	if err := c.exec(ctx, "create database "+name, create); err != nil {
-		return err
-	}
-	err = c.execTx(ctx, "close database "+name,
-		"REVOKE CONNECT, TEMPORARY ON DATABASE "+quoteName(name)+" FROM PUBLIC",
-		"COMMENT ON DATABASE "+quoteName(name)+" IS "+quoteText(c.mark(templateSubject(name))),
-		"ALTER DATABASE "+quoteName(name)+" ALLOW_CONNECTIONS true")
-	if err != nil {
+	if err := c.makeEmpty(ctx, name, templateSubject(name), password); err != nil {
 		return err
 	}
 	return c.in(ctx, name, func(conn *pgx.Conn) error {
