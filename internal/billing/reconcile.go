@@ -196,25 +196,36 @@ func (s *Service) applyDispute(ctx context.Context, run *ReconcileRun, d Dispute
 
 // compareAgain looks at differences that this run hasn't met: they are gone, or lie outside what it listed.
 func (s *Service) compareAgain(ctx context.Context, run *ReconcileRun) error {
-	left, err := unseenDifferences(ctx, s.deps.Pool, *run)
+	after := int64(0)
+	for {
+		left, err := unseenDifferences(ctx, s.deps.Pool, *run, after, 100)
+		if err != nil {
+			return err
+		}
+		if len(left) == 0 {
+			return dropUnseen(ctx, s.deps.Pool, *run, s.now())
+		}
+		for _, d := range left {
+			if err := s.differenceAgain(ctx, run, d); err != nil {
+				return err
+			}
+			after = d.ID
+		}
+	}
+}
+
+func (s *Service) differenceAgain(ctx context.Context, run *ReconcileRun, d Difference) error {
+	if d.Kind == differenceDispute || d.Kind == differenceRefund {
+		return nil // it can't go by itself
+	}
+	_, err := paymentByReference(ctx, s.deps.Pool, d.Reference)
+	if errors.Is(err, ErrPaymentNotFound) {
+		return s.unknownAgain(ctx, run, d)
+	}
 	if err != nil {
 		return err
 	}
-	for _, d := range left {
-		if d.Kind == differenceDispute || d.Kind == differenceRefund {
-			continue // it can't go by itself
-		}
-		if _, err := paymentByReference(ctx, s.deps.Pool, d.Reference); errors.Is(err, ErrPaymentNotFound) {
-			if err := s.unknownAgain(ctx, run, d); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := s.healOrReport(ctx, run, d.Reference); err != nil {
-			return err
-		}
-	}
-	return dropUnseen(ctx, s.deps.Pool, *run, s.now())
+	return s.healOrReport(ctx, run, d.Reference)
 }
 
 // unknownAgain sees whether what was paid there and is unknown here is still so.

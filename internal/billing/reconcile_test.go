@@ -2,11 +2,6 @@ package billing_test
 
 import (
 	"errors"
-	"fmt"
-	"runtime"
-	"runtime/metrics"
-	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -215,88 +210,4 @@ func (b *bundle) exec(sql string, args ...any) {
 	b.t.Helper()
 	_, err := b.pool.Exec(b.t.Context(), sql, args...)
 	require.NoError(b.t, err)
-}
-
-// BenchmarkReconcile compares as many transactions as its name says, and reports how the live heap grew meanwhile: it doesn't pile up,
-// however many they are. Run it with -benchtime=1x.
-func BenchmarkReconcile(b *testing.B) {
-	for _, total := range []int{10_000, 100_000} {
-		b.Run(strconv.Itoa(total), func(b *testing.B) { benchmarkReconcile(b, total) })
-	}
-}
-
-func benchmarkReconcile(b *testing.B, total int) {
-	b.Helper()
-	w := setupIdle(b)
-	p := w.account("ada")
-	client := w.client(p, "acme", "basic")
-	now := w.clock()
-	list := make([]simulator.Imported, total)
-	for i := range list {
-		list[i] = simulator.Imported{
-			Domain: "test", Reference: fmt.Sprintf("ODOO-%012X", i+1), Email: p.Email, Amount: 1_500_000, Currency: "NGN",
-			PaidAt: now.Add(-time.Duration(total-i) * time.Minute),
-		}
-	}
-	require.NoError(b, w.sim.Import(list...))
-	w.exec(`INSERT INTO payments (account_id, tenant_id, plan_id, billing_cycle, amount_kobo, currency, mode, email, reference, status, purpose, created_at,
-			paid_at, completed_at, fees_kobo)
-		SELECT $1, $2, 'basic', 'monthly', 1500000, 'NGN', 'test', 'x', 'ODOO-' || upper(lpad(to_hex(i), 12, '0')), 'success', 'credit', now(), now(), now(), 22500
-		FROM generate_series(1, $3) AS i`, p.AccountID, client.ID, total)
-	w.bookAll()
-	w.exec(`ANALYZE payments, ledger_entries`)
-	b.ResetTimer()
-	for range b.N {
-		tell := watchHeap()
-		began := time.Now()
-		run := w.reconcile()
-		took := time.Since(began)
-		peak, drift := tell()
-		require.Equal(b, int64(total), run.Transactions)
-		require.Zero(b, run.Differences)
-		require.Less(b, max(peak, drift), int64(64<<20), "it holds one page")
-		b.ReportMetric(float64(total)/took.Seconds(), "transactions/s")
-		b.ReportMetric(float64(peak)/(1<<20), "MB-heap-peak")
-		b.ReportMetric(float64(drift)/(1<<20), "MB-heap-drift")
-	}
-}
-
-// watchHeap samples the live heap until the function that it returns is called. That tells, in bytes, by how much it was at most larger than
-// at the beginning, which includes what had just been thrown away, and by how much it grew from the first third of the time to the last,
-// which is what piles up.
-func watchHeap() (tell func() (peak, drift int64)) {
-	live := func() int64 {
-		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		metrics.Read(sample)
-		return int64(sample[0].Value.Uint64()) //nolint:gosec // no heap is as large
-	}
-	runtime.GC()
-	before := live()
-	samples := []int64{}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		ticker := time.NewTicker(10 * time.Millisecond)
-		defer ticker.Stop()
-		for {
-			samples = append(samples, live()-before)
-			select {
-			case <-stop:
-				return
-			case <-ticker.C:
-			}
-		}
-	}()
-	return func() (peak, drift int64) {
-		close(stop)
-		<-stopped
-		third := max(1, len(samples)/3)
-		mean := func(of []int64) (sum int64) {
-			for _, v := range of {
-				sum += v
-			}
-			return sum / int64(len(of))
-		}
-		return slices.Max(samples), mean(samples[len(samples)-third:]) - mean(samples[:third])
-	}
 }

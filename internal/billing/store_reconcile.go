@@ -102,8 +102,9 @@ func countDifferences(ctx context.Context, pool *pgxpool.Pool, mode string) (int
 	return n, nil
 }
 
-func unseenDifferences(ctx context.Context, q postgres.Querier, run ReconcileRun) ([]Difference, error) {
-	return queryDifferences(ctx, q, `WHERE d.mode = $1 AND d.resolved_at IS NULL AND d.last_run <> $2 ORDER BY d.id`, run.Mode, run.ID)
+func unseenDifferences(ctx context.Context, q postgres.Querier, run ReconcileRun, after int64, limit int) ([]Difference, error) {
+	return queryDifferences(ctx, q, `WHERE d.mode = $1 AND d.resolved_at IS NULL AND d.last_run <> $2 AND d.id > $3 ORDER BY d.id LIMIT $4`,
+		run.Mode, run.ID, after, limit)
 }
 
 // dropUnseen resolves what this run has looked for and not found any more.
