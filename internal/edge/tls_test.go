@@ -238,7 +238,7 @@ func TestTLS_CustomersDomains(t *testing.T) {
 
 			orders := s.ca.Orders.Load()
 			s.exec("DELETE FROM tenant_domains WHERE domain = 'shop.test'")
-			eventually(t, "it isn't shown any more", func() bool { _, err := s.shake("shop.test"); return err != nil })
+			eventuallySlow(t, "it isn't shown any more", func() bool { _, err := s.shake("shop.test"); return err != nil })
 			require.Equal(t, orders, s.ca.Orders.Load())
 		})
 	}
@@ -252,7 +252,7 @@ func (s *secure) showsWhatIsRenewed(host string) {
 	done, err := acme.Obtain(s.t.Context(), acme.Deps{Store: s.tls.Store, Issuer: s.tls.ACME, Log: slog.New(slog.DiscardHandler)}, host, true)
 	require.NoError(s.t, err)
 	require.True(s.t, done)
-	eventually(s.t, "the new one is shown, without a restart", func() bool {
+	eventuallySlow(s.t, "the new one is shown, without a restart", func() bool {
 		now, err := s.shake(host)
 		return err == nil && now.PeerCertificates[0].SerialNumber.Cmp(before.PeerCertificates[0].SerialNumber) != 0
 	})
@@ -287,7 +287,7 @@ func TestTLS_ADomainWithoutACertificate(t *testing.T) {
 	id := s.tenant("shop", tenants.Active, newUpstream(t, says("hello from Odoo"), nil))
 	s.domain(id, "shop.test", "live")
 	s.begin()
-	eventually(t, "the reason is put down", func() bool {
+	eventuallySlow(t, "the reason is put down", func() bool {
 		r, err := s.tls.Store.Record(t.Context(), "shop.test")
 		return err == nil && r.Cause == certs.TooMany && r.RetryAt.After(r.LastErrorAt)
 	})
@@ -329,7 +329,7 @@ func TestTLS_FilesWithoutACA(t *testing.T) {
 func (s *secure) metrics() string {
 	s.t.Helper()
 	var text []byte
-	eventually(s.t, "metrics are told", func() bool {
+	eventuallySlow(s.t, "metrics are told", func() bool {
 		res, err := http.Get("http://" + s.opts.MetricsListen + "/metrics") //nolint:noctx // loopback
 		if err != nil {
 			return false
