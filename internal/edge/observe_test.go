@@ -136,7 +136,7 @@ func TestEdge_TellsWhoseUsersGetErrors(t *testing.T) {
 	var failing []string
 	refuse, looks := true, 0
 	b := setup(t, func(o *edge.Options) {
-		o.HealthInterval = 20 * time.Millisecond
+		o.HealthInterval = 100 * time.Millisecond
 		o.OnHealth = func(_ context.Context, _ string, now []edge.TenantHealth) error {
 			mu.Lock()
 			defer mu.Unlock()
