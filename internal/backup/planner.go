@@ -31,7 +31,7 @@ type PlannerDeps struct {
 type PlannerOptions struct {
 	Zone     *time.Location // whose days and nights they are; default UTC
 	Parallel int            // scheduled backups that are under way at once, of all clients; default 2
-	Poll     time.Duration  // how often TakeDue looks whether one has ended, default 1 s
+	Poll     time.Duration  // how often TakeDue looks whether one has ended, default 200 ms
 	Final    time.Duration  // how long what a deleted client left is kept, default 30 days
 	Overdue  time.Duration  // age of the newest good backup of a running client at which somebody is told, default 36 h
 	Unproven time.Duration  // age of the newest proven one at which somebody is told, default 8 days
@@ -56,7 +56,7 @@ func NewPlanner(deps PlannerDeps, opts PlannerOptions) (*Planner, error) {
 		deps.Now = time.Now
 	}
 	opts.Zone = cmp.Or(opts.Zone, time.UTC)
-	opts.Parallel, opts.Poll = cmp.Or(opts.Parallel, 2), cmp.Or(opts.Poll, time.Second)
+	opts.Parallel, opts.Poll = cmp.Or(opts.Parallel, 2), cmp.Or(opts.Poll, 200*time.Millisecond)
 	opts.Final, opts.Overdue = cmp.Or(opts.Final, 30*24*time.Hour), cmp.Or(opts.Overdue, 36*time.Hour)
 	opts.Unproven = cmp.Or(opts.Unproven, 8*24*time.Hour)
 	opts.ProveAtOnce = min(cmp.Or(opts.ProveAtOnce, 1), MostTrials)
@@ -164,6 +164,9 @@ func (p *Planner) takeSome(ctx context.Context) (asked, left int, err error) {
 	room, err := p.room(ctx)
 	if err != nil {
 		return 0, 0, err
+	}
+	if room == 0 { // all clients are looked at only when there is
+		return 0, 1, nil
 	}
 	idle, err := p.candidates(ctx, `t.state <> 'maintenance' AND NOT EXISTS
 		(SELECT FROM backups b WHERE b.tenant_id = t.id AND b.state IN ('queued', 'running')) ORDER BY any_one.started_at NULLS FIRST`)

@@ -88,9 +88,6 @@ const withPassword = `umask 077 && IFS= read -r line && printf '%s\n' "$line" >/
 
 // run runs a program in the container; script follows withPassword and gets args as its "$@", of which the first ends up connecting.
 func (s *Server) run(ctx context.Context, a backup.Access, script string, args []string, stdin io.Reader, stdout io.Writer) error {
-	if err := s.checkVersion(ctx, a); err != nil {
-		return err
-	}
 	command := append([]string{"sh", "-c", withPassword + script, "sh"}, args...)
 	input := io.MultiReader(strings.NewReader(passLine(a.Password)), stdin)
 	return s.opts.Tools.RunTool(ctx, a.Tool, a.TenantID.String(), s.opts.Image, command, input, stdout)
@@ -126,20 +123,24 @@ func (s *Server) toolVersion(ctx context.Context, a backup.Access) (string, erro
 	return s.version, nil
 }
 
-// checkVersion refuses programs of another version than the server's: an older pg_dump can't read it, and what a newer one writes may not be
-// taken back.
+// checkVersion is fits for a server that there is no connection to.
 func (s *Server) checkVersion(ctx context.Context, a backup.Access) error {
-	tool, err := s.toolVersion(ctx, a)
-	if err != nil {
-		return err
-	}
 	conn, err := s.connect(ctx, a)
 	if err != nil {
 		return err
 	}
-	server := conn.PgConn().ParameterStatus("server_version")
-	_ = conn.Close(context.WithoutCancel(ctx))
-	if major(tool) != major(server) {
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return s.fits(ctx, a, conn)
+}
+
+// fits refuses programs of another version than the server's: an older pg_dump can't read it, and what a newer one writes may not be
+// taken back.
+func (s *Server) fits(ctx context.Context, a backup.Access, conn *pgx.Conn) error {
+	tool, err := s.toolVersion(ctx, a)
+	if err != nil {
+		return err
+	}
+	if server := conn.PgConn().ParameterStatus("server_version"); major(tool) != major(server) {
 		return backup.ErrToolVersion.WithCause(fmt.Errorf("pg_dump of image %s is %s, the server %s", s.opts.Image, tool, server))
 	}
 	return nil

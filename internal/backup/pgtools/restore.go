@@ -28,6 +28,9 @@ const (
 
 // Restore runs as the tenant's role: what a dump holds could do anything that the one who restores it may.
 func (s *Server) Restore(ctx context.Context, a backup.Access, dump io.Reader, bytes int64) error {
+	if err := s.checkVersion(ctx, a); err != nil {
+		return err
+	}
 	args := []string{
 		strconv.FormatInt(spaceFactor*bytes>>10, 10),
 		"pg_restore", "--no-owner", "--no-privileges", "--no-publications", "--no-subscriptions", "--no-password", "--exit-on-error",

@@ -139,7 +139,10 @@ const zstdSince = 16
 // Dump compresses a little at the source where that can be done fast: on its way it is copied and hashed several times. Its tables' structure
 // may not change meanwhile; for who changes it just now it waits a minute.
 func (s *snapshot) Dump(ctx context.Context, w io.Writer) error {
-	version, err := s.server.toolVersion(ctx, s.access)
+	if err := s.server.fits(ctx, s.access, s.conn); err != nil {
+		return err
+	}
+	version, err := s.server.toolVersion(ctx, s.access) // known by now
 	if err != nil {
 		return err
 	}
