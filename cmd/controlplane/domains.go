@@ -21,15 +21,19 @@ func (p *platform) wireDomains() error {
 	}
 	p.domains, err = domains.New(domains.Deps{
 		Pool: p.pool, Tenants: p.tenants, Audit: p.audit, Resolver: dns, Log: p.log,
-	}, domains.Options{
-		BaseDomain: c.BaseDomain, Reserved: c.OwnHosts(), Addresses: c.Domains.EdgeAddresses,
-		Certified: c.TLS.Listen != "" && strings.HasPrefix(c.TenantURL(c.BaseDomain), "https://"),
-		NoCA:      c.TLS.Listen != "" && !c.TLS.UsesACME(), Authority: authority(c.TLS),
-	})
+	}, domainOptions(c))
 	if err != nil {
 		return fmt.Errorf("set up clients' own domains: %w", err)
 	}
 	return nil
+}
+
+func domainOptions(c config.Config) domains.Options {
+	return domains.Options{
+		BaseDomain: c.BaseDomain, Reserved: c.OwnHosts(), Addresses: c.Domains.EdgeAddresses,
+		Certified: c.TLS.Listen != "" && strings.HasPrefix(c.TenantURL(c.BaseDomain), "https://"),
+		NoCA:      c.TLS.Listen != "" && !c.TLS.UsesACME(), Authority: authority(c.TLS),
+	}
 }
 
 // authority returns the CA as CAA records name it, where that is known.
