@@ -196,9 +196,7 @@ func TestRefund_OfACancelledSubscription(t *testing.T) {
 // What came from credit is credit again: alone, and with the rest that came from a card.
 func TestRefund_OfCredit(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	c.has(p, 2_000_000)
+	c, p := withCredit(t, 2_000_000)
 	client := c.client(p, "acme", "basic")
 	payment := c.checkout(p, client)
 	c.settled()
@@ -219,9 +217,7 @@ func TestRefund_OfCredit(t *testing.T) {
 
 func TestRefund_OfPartlyCredit(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	c.has(p, 500_000)
+	c, p := withCredit(t, 500_000)
 	client := c.client(p, "acme", "basic")
 	payment := c.checkout(p, client)
 	require.Equal(t, int64(1_000_000), payment.AmountKobo)

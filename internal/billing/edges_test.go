@@ -15,9 +15,7 @@ import (
 // What came from credit and what came from a card are of the same amount: both go back, and neither passes for a repeat of the other.
 func TestRefund_HalfOfItFromCredit(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	c.has(p, 750_000)
+	c, p := withCredit(t, 750_000)
 	payment := c.checkout(p, c.client(p, "acme", "basic"))
 	require.Equal(t, [2]int64{750_000, 750_000}, [2]int64{payment.AmountKobo, payment.CreditKobo})
 	c.pay(payment.Reference)
@@ -57,10 +55,7 @@ func TestSubscription_OfADeletedClient(t *testing.T) {
 // Paying early would begin the smaller plan before the larger one's time is over.
 func TestChangePlan_DowngradeIsNotPaidEarly(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	client := c.client(p, "acme", "business")
-	c.pay(c.checkout(p, client).Reference)
+	c, p, client := onPlan(t, "business", "")
 	_, err := c.ChangePlan(t.Context(), p, c.ip, "", "basic", false)
 	require.NoError(t, err)
 	c.pass(16*days, 12*hours)

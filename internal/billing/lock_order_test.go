@@ -15,9 +15,7 @@ import (
 // number in the worst moment; neither may hold then what the other needs before it.
 func TestLocks_CreditsBeforeCreditNotes(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	c.has(p, 2_000_000)
+	c, p := withCredit(t, 2_000_000)
 	whole := c.checkout(p, c.client(p, "one", "basic")) // from credit alone
 	c.settled()
 	part := c.checkout(p, c.client(p, "two", "basic"))
@@ -52,9 +50,7 @@ func TestLocks_CreditsBeforeCreditNotes(t *testing.T) {
 // The same without a script: many payments of one account's credit, all given back at once, each from both sides.
 func TestLocks_ManyRefundsAtOnce(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	c.has(p, 8_000_000)
+	c, p := withCredit(t, 8_000_000)
 	root := accounts.Principal{Username: "root1", Admin: true}
 	var runs []func() error
 	for _, name := range []string{"one", "two", "three", "four", "five", "six"} {

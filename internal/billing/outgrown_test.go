@@ -21,11 +21,7 @@ func (c *calendar) outgrows(client tenants.Tenant) {
 // lowered is a customer who pays by links, whose smaller plan begins with the coming period, and who was sent the link for it.
 func lowered(t *testing.T) (*calendar, accounts.Principal, tenants.Tenant) {
 	t.Helper()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	client := c.client(p, "acme", "business")
-	require.NoError(t, c.sim.Pay(c.checkout(p, client).Reference, cash))
-	c.settled()
+	c, p, client := onPlan(t, "business", cash)
 	change, err := c.ChangePlan(t.Context(), p, c.ip, "", "basic", false)
 	require.NoError(t, err)
 	require.Equal(t, billing.PlanScheduled, change.Outcome)

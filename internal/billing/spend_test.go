@@ -152,9 +152,7 @@ func TestCredit_LinkForTheRest(t *testing.T) {
 // First payments and upgrades too; front ends are sent where a checkout would have sent them.
 func TestCredit_PaysForClientsAndUpgrades(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	c.has(p, 5_000_000)
+	c, p := withCredit(t, 5_000_000)
 	client := c.client(p, "acme", "basic")
 	payment := c.checkout(p, client)
 	require.Equal(t, "http://localhost/payment/callback?reference="+payment.Reference+"&trxref="+payment.Reference, payment.AuthorizationURL)
@@ -180,9 +178,7 @@ func TestCredit_PaysForClientsAndUpgrades(t *testing.T) {
 // Two payments count on the same credit: the second one's money isn't lost, but pays with the next attempt.
 func TestCredit_CountedOnTwice(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	c.has(p, 500_000)
+	c, p := withCredit(t, 500_000)
 	client := c.client(p, "acme", "basic")
 	first, second := c.checkout(p, client), c.checkout(p, client)
 	require.Equal(t, int64(500_000), first.CreditKobo)
@@ -240,9 +236,7 @@ func TestSummaries_AYearByTwelve(t *testing.T) {
 // Wherever applying is cut off, credit is spent once and given back once.
 func TestCredit_CrashBetweenAnyTwoStatements(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	c.has(p, 500_000)
+	c, p := withCredit(t, 500_000)
 	client := c.client(p, "acme", "basic")
 	payment := c.checkout(p, client)
 	c.dropWebhooks()

@@ -161,6 +161,26 @@ func (c *calendar) customer(card string) (accounts.Principal, tenants.Tenant) {
 	return p, client
 }
 
+// onPlan is a calendar with one account, whose one client of a plan was paid for with a card ("": a usual one).
+func onPlan(t *testing.T, plan, card string) (*calendar, accounts.Principal, tenants.Tenant) {
+	t.Helper()
+	c := setupCalendar(t)
+	p := c.account("ada")
+	client := c.client(p, "acme", plan)
+	require.NoError(t, c.sim.Pay(c.checkout(p, client).Reference, card))
+	c.settled()
+	return c, p, client
+}
+
+// withCredit is a calendar with one account that has credit and no client yet.
+func withCredit(t *testing.T, kobo int64) (*calendar, accounts.Principal) {
+	t.Helper()
+	c := setupCalendar(t)
+	p := c.account("ada")
+	c.has(p, kobo)
+	return c, p
+}
+
 func (c *calendar) subscription(p accounts.Principal) billing.SubscriptionView {
 	c.t.Helper()
 	v, err := c.SubscriptionOf(c.t.Context(), p, "")

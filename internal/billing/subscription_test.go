@@ -250,10 +250,7 @@ func (c *calendar) planOf(id tenants.ID) string {
 
 func TestChangePlan_Downgrade(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	client := c.client(p, "acme", "business")
-	c.pay(c.checkout(p, client).Reference)
+	c, p, client := onPlan(t, "business", "")
 	_, err := c.pool.Exec(t.Context(), `INSERT INTO tenant_disks (tenant_id, database_bytes, filestore_bytes, measured_at) VALUES ($1, $2, $3, now())`,
 		client.ID, int64(2)<<30, int64(10)<<30)
 	require.NoError(t, err)
@@ -275,10 +272,7 @@ func TestChangePlan_Downgrade(t *testing.T) {
 
 func TestChangePlan_DowngradeThatNoLongerFits(t *testing.T) {
 	t.Parallel()
-	c := setupCalendar(t)
-	p := c.account("ada")
-	client := c.client(p, "acme", "business")
-	c.pay(c.checkout(p, client).Reference)
+	c, p, client := onPlan(t, "business", "")
 	_, err := c.ChangePlan(t.Context(), p, c.ip, "", "basic", false)
 	require.NoError(t, err)
 	_, err = c.pool.Exec(t.Context(), `INSERT INTO tenant_disks (tenant_id, database_bytes, filestore_bytes, measured_at) VALUES ($1, $2, 0, now())`,
