@@ -250,7 +250,7 @@ func restoreInPlace(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	op, err := o.desk.Restore(ctx, byOperator(), b.ID, false)
+	op, err := o.desk.Restore(ctx, byOperator(), b.ID, backup.RestoreOrder{})
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,14 @@ func (p *platform) finalBackup() provision.FinalBackup {
 	return finalBackup{p.backups}
 }
 
+// copies is nil without backups.
+func (p *platform) copies() provision.Copies {
+	if p.backups == nil {
+		return nil
+	}
+	return p.backups
+}
+
 // finalBackup lets a deletion wait for what the backup workers do.
 type finalBackup struct{ backups *backup.Service }
 

@@ -257,6 +257,7 @@ func (p *platform) wireProvision(ctx context.Context, installation string) error
 	c := p.cfg.Cluster
 	p.provision, err = provision.New(provision.Deps{
 		Pool: p.pool, Ops: p.ops, Tenants: p.tenants, Runtime: p.engine, Database: p.cluster, Log: p.log, FinalBackup: p.finalBackup(),
+		Copies: p.copies(),
 	}, provision.Options{
 		Installation: installation, Image: p.cfg.Engine.OdooImage, Supernet: c.Supernet, DNS: c.DNS,
 		DatabaseHost: c.Host, DatabasePort: c.Port, TenantDatabaseHost: c.TenantHost, SSLMode: c.SSLMode,

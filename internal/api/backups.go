@@ -62,7 +62,8 @@ type keepRequest struct {
 }
 
 type restoreRequest struct {
-	SkipSafetyBackup bool `json:"skip_safety_backup"`
+	SkipSafetyBackup bool   `json:"skip_safety_backup"`
+	Into             string `json:"into" validate:"max=1000"` // another client, which becomes a copy
 }
 
 var errNoBackups = errs.New(errs.Unavailable, "backups_not_configured", "This platform keeps no backups: no place for them is configured.")
@@ -195,7 +196,7 @@ func (s *server) verifyBackup(w http.ResponseWriter, r *http.Request, p accounts
 	return s.replyBackup(w, r, p, op, wording{"The backup has been read back; what came of it is on the backup", "The backup is being read back"})
 }
 
-// restoreBackup restores into the client that the backup is of. Only an administrator may do without the backup that is taken first.
+// restoreBackup restores into the client that the backup is of, or another one. Only an administrator may do without the backup that is taken first.
 func (s *server) restoreBackup(w http.ResponseWriter, r *http.Request, p accounts.Principal) error {
 	b, err := s.findBackup(r, p)
 	if err != nil {
@@ -208,7 +209,7 @@ func (s *server) restoreBackup(w http.ResponseWriter, r *http.Request, p account
 	if err := s.limitAccount(r, p, "backup", s.opts.Rates.Backup); err != nil {
 		return err
 	}
-	op, err := s.deps.Backups.Restore(r.Context(), s.backupRequest(r, p), b.ID, in.SkipSafetyBackup)
+	op, err := s.deps.Backups.Restore(r.Context(), s.backupRequest(r, p), b.ID, backup.RestoreOrder{WithoutSafety: in.SkipSafetyBackup, Into: in.Into})
 	if err != nil {
 		return err
 	}

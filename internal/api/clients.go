@@ -12,6 +12,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/backup"
 	"controlplane/internal/errs"
 	"controlplane/internal/ops"
 	"controlplane/internal/tenants"
@@ -25,6 +26,8 @@ type (
 		Domain string `json:"domain" validate:"max=1000"`
 		Email  string `json:"email" validate:"required,max=1000"`
 		Plan   string `json:"plan" validate:"max=100"`
+
+		FromBackup *backup.ID `json:"from_backup"` // of one's own, that it is to be a copy of
 	}
 	// updateClientRequest names the limits only to refuse them, whatever their type.
 	updateClientRequest struct {
@@ -86,9 +89,17 @@ func (s *server) createClient(w http.ResponseWriter, r *http.Request, p accounts
 	if err := s.decodeJSON(w, r, &in); err != nil {
 		return err
 	}
-	t, err := s.deps.Tenants.Create(r.Context(), p, s.clientIP(r), tenants.CreateInput{
-		Name: in.Name, Domain: in.Domain, Email: in.Email, PlanID: in.Plan,
-	})
+	order := tenants.CreateInput{Name: in.Name, Domain: in.Domain, Email: in.Email, PlanID: in.Plan}
+	if in.FromBackup != nil {
+		if s.deps.Backups == nil {
+			return errNoBackups
+		}
+		var err error
+		if order.With, err = s.deps.Backups.Copying(r.Context(), s.backupRequest(r, p), *in.FromBackup); err != nil {
+			return err
+		}
+	}
+	t, err := s.deps.Tenants.Create(r.Context(), p, s.clientIP(r), order)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,4 +54,35 @@ func TestACopyIsReleasedOrNeutralised(t *testing.T) {
 	require.NotNil(t, detail["neutralised_at"])
 	require.Nil(t, b.requireDone(b.act(owner, "acme", "neutralise"))["operation"], "it is")
 	b.requireRefusal(b.post("/api/clients/acme/release", owner, `{"confirm":"acme"}`), http.StatusConflict, "isn't in quarantine")
+}
+
+func TestBackups_AreCopied(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	owner, stranger := b.user("owner"), b.user("stranger")
+	b.running(owner, "acme")
+	b.running(owner, "globex")
+	b.running(stranger, "theirs")
+	path := b.backup(owner)
+	require.Equal(t, http.StatusNotFound, b.post(path+"/restore", stranger, `{"into":"theirs"}`).Status)
+	for body, status := range map[string]int{`{"into":"theirs"}`: 404, `{"into":"nobodys"}`: 404, `{"into":7}`: 422, `{"into":"globex"`: 400} {
+		require.Equal(t, status, b.post(path+"/restore", owner, body).Status, body)
+	}
+	require.Equal(t, 1, b.count("operations"), "the backup's own")
+	a := b.post(path+"/restore", owner, `{"into":"globex"}`)
+	require.Equal(t, http.StatusAccepted, a.Status, "%s", a.Body)
+	operation, _ := a.object()["operation"].(map[string]any)
+	target := fmt.Sprintf("tenant/%.0f", b.get("/api/clients/globex", owner).object()["id"])
+	require.Equal(t, []any{"tenant.restore", target}, []any{operation["kind"], operation["subject"]})
+
+	id := strings.TrimPrefix(path, "/api/backups/")
+	for body, status := range map[string]int{`"x"`: 422, `-1`: 404, `999`: 404, `1.5`: 422} {
+		a := b.post("/api/clients", owner, `{"name":"twin","email":"a@example.com","from_backup":`+body+`}`)
+		require.Equal(t, status, a.Status, "%s: %s", body, a.Body)
+	}
+	require.Equal(t, http.StatusNotFound, b.post("/api/clients", stranger, `{"name":"twin","email":"a@example.com","from_backup":`+id+`}`).Status)
+	a = b.post("/api/clients", owner, `{"name":"twin","email":"a@example.com","from_backup":`+id+`}`)
+	require.Equal(t, http.StatusCreated, a.Status, "%s", a.Body)
+	require.Equal(t, 1, b.count("tenants WHERE name = 'twin' AND copy_of = "+id))
+	require.Equal(t, http.StatusConflict, b.do(request{method: http.MethodDelete, path: path, token: owner}).Status, "somebody is to be made of it")
 }

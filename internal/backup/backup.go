@@ -100,6 +100,8 @@ type Backup struct {
 	Weekly  bool // marks of a daily
 	Monthly bool
 
+	Quarantined bool // it was taken of a client in quarantine, and leads back there
+
 	Error      string // safe to show: why it failed, or what the last look at it found
 	CreatedAt  time.Time
 	StartedAt  *time.Time

@@ -158,17 +158,60 @@ func (d *Desk) Verify(ctx context.Context, r Request, id ID) (ops.Operation, err
 	return d.deps.Backups.Verify(ctx, id, d.record(r, "backup.verify", nil))
 }
 
-// Restore has a backup restored into the client that it is of. Errors: ErrNotFound, ErrSafetyNeeded, ErrNotGood, ErrNotFull, ErrNotNow,
+// RestoreOrder is what a restore is asked for with.
+type RestoreOrder struct {
+	WithoutSafety bool   // don't back up the present state first
+	Into          string // name of the client; "": the one that the backup is of. Another one becomes a copy
+}
+
+// Restore has a backup restored. Errors: ErrNotFound, tenants.ErrNotFound, ErrSafetyNeeded, ErrNotGood, ErrNotFull, ErrTooLarge, ErrNotNow,
 // ErrTenantBusy.
-func (d *Desk) Restore(ctx context.Context, r Request, id ID, withoutSafety bool) (ops.Operation, error) {
-	if _, err := d.Find(ctx, r.By, id); err != nil {
+func (d *Desk) Restore(ctx context.Context, r Request, id ID, o RestoreOrder) (ops.Operation, error) {
+	b, err := d.Find(ctx, r.By, id)
+	if err != nil {
 		return ops.Operation{}, err
 	}
-	if withoutSafety && !r.By.Admin {
+	if o.WithoutSafety && !r.By.Admin {
 		return ops.Operation{}, ErrSafetyNeeded
 	}
-	return d.deps.Backups.Restore(ctx, id, RestoreInput{WithoutSafety: withoutSafety},
-		d.record(r, "backup.restore", map[string]any{"without_safety": withoutSafety}))
+	in := RestoreInput{WithoutSafety: o.WithoutSafety, By: r.By.Username}
+	detail := map[string]any{"without_safety": o.WithoutSafety}
+	if o.Into == "" {
+		return d.deps.Backups.Restore(ctx, id, in, d.record(r, "backup.restore", detail))
+	}
+	t, err := d.deps.Tenants.Get(ctx, r.By, o.Into)
+	if err != nil {
+		return ops.Operation{}, err
+	}
+	if t.ID == b.TenantID {
+		return d.deps.Backups.Restore(ctx, id, in, d.record(r, "backup.restore", detail))
+	}
+	in.Into, detail["into"], detail["of"] = t.ID, t.Name, b.TenantName
+	return d.deps.Backups.Restore(ctx, id, in, d.record(r, "backup.restore", detail), d.recordOf(r, "backup.copy", t.ID, detail))
+}
+
+// Copying returns what makes a client that is just being created a copy of a backup, once it has been provisioned. Errors: ErrNotFound; and
+// of what it returns: ErrNotFound, ErrNotGood, ErrNotFull, ErrTooLarge.
+func (d *Desk) Copying(ctx context.Context, r Request, id ID) (func(ctx context.Context, tx pgx.Tx, t tenants.Tenant) error, error) {
+	if _, err := d.Find(ctx, r.By, id); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, tx pgx.Tx, t tenants.Tenant) error {
+		b, err := get(ctx, tx, id, "FOR UPDATE")
+		if err == nil {
+			err = usable(b)
+		}
+		if err == nil {
+			err = fits(ctx, tx, b, t)
+		}
+		if err != nil {
+			return err
+		}
+		if err := d.deps.Tenants.SetCopyOfTx(ctx, tx, t.ID, int64(id)); err != nil {
+			return err
+		}
+		return d.recordOf(r, "backup.copy", t.ID, map[string]any{"into": t.Name, "of": b.TenantName})(ctx, tx, b)
+	}, nil
 }
 
 // Delete has a backup removed from the store. Only an administrator may take the last good one of a client that still lives.
@@ -232,13 +275,18 @@ func (d *Desk) Keep(ctx context.Context, r Request, id ID, keep bool) (Backup, e
 
 // record notes in the activity log what was asked for.
 func (d *Desk) record(r Request, action string, more map[string]any) also {
+	return d.recordOf(r, action, 0, more)
+}
+
+// recordOf notes it as another client's than the backup is of, unless client is 0.
+func (d *Desk) recordOf(r Request, action string, client tenants.ID, more map[string]any) also {
 	return func(ctx context.Context, tx pgx.Tx, b Backup) error {
 		detail := map[string]any{"backup": int64(b.ID), "backup_type": b.Kind}
 		for k, v := range more {
 			detail[k] = v
 		}
 		return d.deps.Audit.RecordTx(ctx, tx, audit.Entry{
-			AccountID: int64(r.By.AccountID), Actor: r.By.Username, TenantID: int64(b.TenantID), Action: action, IP: r.IP, Detail: detail,
+			AccountID: int64(r.By.AccountID), Actor: r.By.Username, TenantID: int64(cmp.Or(client, b.TenantID)), Action: action, IP: r.IP, Detail: detail,
 		})
 	}
 }

@@ -118,6 +118,8 @@ type Cluster interface {
 type Runner interface {
 	// EnsureVolume makes a volume of the tenant's as its Odoo's image has one for its data: empty, and its own. One that is there stays as it is.
 	EnsureVolume(ctx context.Context, t tenants.Tenant, volume string) error
+	// Adopt makes a database that was restored beside the tenant's, from another tenant's backup, an Odoo of its own.
+	Adopt(ctx context.Context, t tenants.Tenant, database string) error
 	Halt(ctx context.Context, t tenants.Tenant) error
 	// Prepare makes the container of one that is halted what its row says, without starting it.
 	Prepare(ctx context.Context, t tenants.Tenant) error

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 	"controlplane/internal/tenants"
 )
 
-// RestoreKind is the kind of operation that restores a backup into its own tenant. It is done to the tenant.
+// RestoreKind is the kind of operation that restores a backup into its own tenant or another one. It is done to the tenant.
 const RestoreKind = "tenant.restore"
 
 // safetyKey is under which a restore keeps the id of the backup of the present state.
@@ -43,7 +44,9 @@ var (
 
 // RestoreInput is what a restore is asked for with.
 type RestoreInput struct {
-	WithoutSafety bool // don't back up the present state first, which may not be possible any more
+	WithoutSafety bool       // don't back up the present state first, which may not be possible any more
+	Into          tenants.ID // a copy of it is made there; 0: the tenant that it is of
+	By            string     // who asked; of a copy the owner reads it
 }
 
 // restoreInput is what it is enqueued with.
@@ -51,22 +54,21 @@ type restoreInput struct {
 	TenantID      tenants.ID `json:"tenant_id"`
 	BackupID      ID         `json:"backup_id"`
 	WithoutSafety bool       `json:"without_safety,omitempty"`
+	By            string     `json:"by,omitempty"`
 }
 
-// Restore asks for a full backup to be restored into the tenant that it is of. An operation on that which is held is given up for it: a
+// Restore asks for a full backup to be restored into the tenant that it is of, or another one. An operation on that which is held is given up for it: a
 // restore is what helps a tenant whose data is gone, or whom an earlier restore left closed.
-// Errors: ErrNotFound, ErrNotGood, ErrNotFull, ErrNotNow, ErrTenantBusy.
+// Errors: ErrNotFound, ErrNotGood, ErrNotFull, ErrTooLarge, ErrNotNow, ErrTenantBusy.
 func (s *Service) Restore(ctx context.Context, id ID, in RestoreInput, with ...also) (ops.Operation, error) {
 	return s.order(ctx, id, with, func(ctx context.Context, tx pgx.Tx, b Backup) (order, error) {
-		switch {
-		case b.State == Deleted || b.State == Deleting:
-			return order{}, ErrNotFound
-		case !b.Good():
-			return order{}, ErrNotGood
-		case !b.Kind.Full():
-			return order{}, ErrNotFull
+		if err := usable(b); err != nil {
+			return order{}, err
 		}
-		t, err := s.tenants.Lock(ctx, tx, b.TenantID)
+		t, err := s.tenants.Lock(ctx, tx, cmp.Or(in.Into, b.TenantID))
+		if err == nil && t.ID != b.TenantID {
+			err = fits(ctx, tx, b, t)
+		}
 		if err != nil {
 			return order{}, err
 		}
@@ -75,9 +77,22 @@ func (s *Service) Restore(ctx context.Context, id ID, in RestoreInput, with ...a
 		}
 		return order{
 			kind: RestoreKind, subject: t.ID.Subject(), busy: ErrTenantBusy, instead: true,
-			input: restoreInput{TenantID: t.ID, BackupID: b.ID, WithoutSafety: in.WithoutSafety},
+			input: restoreInput{TenantID: t.ID, BackupID: b.ID, WithoutSafety: in.WithoutSafety, By: in.By},
 		}, nil
 	})
+}
+
+// usable wants b to be one that a tenant can be restored from alone.
+func usable(b Backup) error {
+	switch {
+	case b.State == Deleted || b.State == Deleting:
+		return ErrNotFound
+	case !b.Good():
+		return ErrNotGood
+	case !b.Kind.Full():
+		return ErrNotFull
+	}
+	return nil
 }
 
 // restorable holds for one in maintenance too: if something goes on, it is busy, and if not, a restore was given up half-way.
@@ -92,7 +107,7 @@ func (w *Worker) RestoreWorkflow() ops.Workflow {
 	return ops.Workflow{
 		Kind: RestoreKind,
 		Steps: []ops.Step{
-			{Name: "safety", Timeout: time.Minute, Do: w.restoring(w.saveFirst)},
+			{Name: "safety", Timeout: time.Minute, Do: w.restoring(w.saveFirst), Undo: w.giveUpCopy},
 			{Name: "load", Timeout: loadTimeout, Do: w.restoring(w.loadBeside), Undo: w.unload},
 			{Name: "pause", Tx: w.pause, Undo: w.unpause},
 			{Name: "swap", Timeout: swapTimeout, Do: w.restoring(w.swap), Tx: w.swapped, Undo: w.swapBack},
@@ -140,7 +155,7 @@ func (w *Worker) restoring(do func(ctx context.Context, r restore) error) func(c
 		var known *errs.Error
 		switch {
 		case errors.Is(err, ErrNoSafety), errors.Is(err, ErrNotTheSame), errors.Is(err, ErrNoSpace), errors.Is(err, ErrToolVersion),
-			errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrWrongKey), errors.Is(err, ErrObjectMissing):
+			errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrWrongKey), errors.Is(err, ErrObjectMissing), errors.Is(err, ErrOtherOdoo):
 			limit = 0
 		case errors.Is(err, ErrDidNotStart):
 			limit = 2 // somebody is waiting
@@ -313,6 +328,9 @@ func (w *Worker) restored(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 	}
 	// The restored database has the address that the tenant had then, which may be somebody else's by now.
 	if err := w.tenants.ForgetLinksTx(ctx, tx, in.TenantID); err != nil {
+		return err
+	}
+	if err := w.copied(ctx, tx, in); err != nil {
 		return err
 	}
 	return w.goOn(ctx, tx, r, "a backup was restored")

@@ -34,6 +34,9 @@ type runner struct {
 // EnsureVolume leaves the volume to whoever mounts it first.
 func (r *runner) EnsureVolume(context.Context, tenants.Tenant, string) error { return nil }
 
+// Adopt leaves the database as it is.
+func (r *runner) Adopt(context.Context, tenants.Tenant, string) error { return nil }
+
 func (r *runner) Halt(context.Context, tenants.Tenant) error {
 	r.stopped.Store(true)
 	return nil

@@ -16,13 +16,14 @@ import (
 // keptBefore is how long what was there before a restore stays, and what one left that was abandoned.
 const keptBefore = 24 * time.Hour
 
-// beingRestored reports whether a restore that hasn't ended needs the backup: as what is restored, or as what leads back. One that is asked for
-// later waits for the backup's row.
+// beingRestored reports whether a restore that hasn't ended needs the backup: as what is restored, in whichever tenant, or as what leads back;
+// and so does a tenant that is to be a copy of it. What is asked for later waits for the backup's row.
 func beingRestored(ctx context.Context, q postgres.Querier, b Backup) (needed bool, err error) {
 	err = q.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM operations WHERE subject = $1 AND finished_at IS NULL AND kind = $2
-			AND (input->'backup_id' = to_jsonb($3::bigint) OR data->$4::text = to_jsonb($3::bigint)))`,
-		b.TenantID.Subject(), RestoreKind, int64(b.ID), safetyKey).Scan(&needed)
+		SELECT EXISTS (SELECT FROM operations WHERE finished_at IS NULL AND kind = $1
+			AND (input->'backup_id' = to_jsonb($2::bigint) OR data->$3::text = to_jsonb($2::bigint)))
+		OR EXISTS (SELECT FROM tenants WHERE copy_of = $2 AND state NOT IN ('deleting', 'deleted'))`,
+		RestoreKind, int64(b.ID), safetyKey).Scan(&needed)
 	if err != nil {
 		return false, fmt.Errorf("look whether backup %s is being restored: %w", b.ID, err)
 	}

@@ -11,13 +11,13 @@ import (
 )
 
 const columns = `b.id, b.tenant_id, b.tenant_name, b.kind, b.state, b.key_prefix, b.requested_by, coalesce(b.operation_id, 0),
-	b.stored_bytes, b.database_bytes, b.filestore_bytes, b.filestore_files, b.kept, b.weekly, b.monthly, coalesce(b.error, ''),
+	b.stored_bytes, b.database_bytes, b.filestore_bytes, b.filestore_files, b.kept, b.weekly, b.monthly, coalesce(b.error, ''), b.quarantined,
 	b.created_at, b.started_at, b.finished_at, b.verified_at, b.proven_at, b.proof_failed_at, coalesce(b.proof_error, ''), b.broken_at, b.deleted_at`
 
 func scan(row pgx.CollectableRow) (Backup, error) {
 	var b Backup
 	err := row.Scan(&b.ID, &b.TenantID, &b.TenantName, &b.Kind, &b.State, &b.KeyPrefix, &b.RequestedBy, &b.OperationID,
-		&b.StoredBytes, &b.DatabaseBytes, &b.FilestoreBytes, &b.FilestoreFiles, &b.Kept, &b.Weekly, &b.Monthly, &b.Error,
+		&b.StoredBytes, &b.DatabaseBytes, &b.FilestoreBytes, &b.FilestoreFiles, &b.Kept, &b.Weekly, &b.Monthly, &b.Error, &b.Quarantined,
 		&b.CreatedAt, &b.StartedAt, &b.FinishedAt, &b.VerifiedAt, &b.ProvenAt, &b.ProofFailedAt, &b.ProofError, &b.BrokenAt, &b.DeletedAt)
 	return b, err
 }
@@ -45,8 +45,8 @@ func get(ctx context.Context, q postgres.Querier, id ID, lock string) (Backup, e
 
 func insert(ctx context.Context, q postgres.Querier, b Backup) (Backup, error) {
 	return one(ctx, q, "record the backup", `
-		INSERT INTO backups AS b (tenant_id, tenant_name, kind, state, key_prefix, requested_by, created_at)
-		VALUES ($1, $2, $3, 'queued', $4, $5, $6) RETURNING `+columns, b.TenantID, b.TenantName, b.Kind, b.KeyPrefix, b.RequestedBy, b.CreatedAt)
+		INSERT INTO backups AS b (tenant_id, tenant_name, kind, state, key_prefix, requested_by, created_at, quarantined)
+		SELECT $1, $2, $3, 'queued', $4, $5, $6, quarantined_at IS NOT NULL FROM tenants WHERE id = $1 RETURNING `+columns, b.TenantID, b.TenantName, b.Kind, b.KeyPrefix, b.RequestedBy, b.CreatedAt)
 }
 
 func setOperation(ctx context.Context, q postgres.Querier, id ID, op ops.ID) (Backup, error) {

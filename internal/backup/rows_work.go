@@ -30,7 +30,8 @@ func setDone(ctx context.Context, q postgres.Querier, id ID, m archive.Manifest,
 	}
 	return one(ctx, q, "end backup "+id.String(), `
 		UPDATE backups b SET state = 'done', finished_at = $2, verified_at = $2, error = NULL, manifest = $3,
-			stored_bytes = $4, database_bytes = $5, filestore_bytes = $6, filestore_files = $7
+			stored_bytes = $4, database_bytes = $5, filestore_bytes = $6, filestore_files = $7,
+			quarantined = quarantined OR EXISTS (SELECT FROM tenants t WHERE t.id = b.tenant_id AND t.quarantined_at IS NOT NULL)
 		WHERE id = $1 AND state IN ('queued', 'running') RETURNING `+columns,
 		id, now, text, m.Dump.StoredBytes+files.StoredBytes, m.DumpBytes(), files.Size, files.Count)
 }

@@ -29,6 +29,11 @@ func (w *Worker) besideVolume(t tenants.Tenant, id ops.ID) string {
 // loadBeside restores into a new database and a new volume: nothing of it is seen yet, and nothing that is in use is written to. What an
 // attempt before it left in the volume stays: files are named by what is in them, and each is written anew.
 func (w *Worker) loadBeside(ctx context.Context, r restore) error {
+	if r.copies() {
+		if err := w.sameOdoo(ctx, r); err != nil {
+			return err
+		}
+	}
 	access, err := w.access(ctx, r.backup, r.tenant)
 	if err != nil {
 		return err
@@ -45,7 +50,10 @@ func (w *Worker) loadBeside(ctx context.Context, r restore) error {
 	}
 	_, dir := w.opts.Filestore(r.tenant)
 	_, err = w.load(ctx, r.backup, place{access: access, volume: volume, dir: dir}, notes(ctx, r.Run))
-	return err
+	if err != nil || !r.copies() {
+		return err
+	}
+	return w.runner.Adopt(ctx, r.tenant, access.Database)
 }
 
 // unload drops what was restored beside the tenant's. It is for what wasn't swapped, and runs even if nothing was loaded: what an earlier
@@ -101,6 +109,9 @@ func (w *Worker) swapped(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 		return err
 	}
 	if err := r.Set(volumeKey, t.DataVolume); err != nil {
+		return err
+	}
+	if err := w.isolate(ctx, tx, r, in, t); err != nil {
 		return err
 	}
 	return w.exchange(ctx, tx, t, w.besideVolume(t, r.ID), r.ID)
@@ -172,6 +183,9 @@ func (w *Worker) volumeBack(ctx context.Context, run *ops.Run, id tenants.ID) (t
 			return nil
 		}
 		if err := w.exchange(ctx, tx, t, before, run.ID); err != nil {
+			return err
+		}
+		if t, err = w.letOut(ctx, tx, run, t); err != nil {
 			return err
 		}
 		t.DataVolume = before

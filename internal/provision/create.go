@@ -263,8 +263,21 @@ func (s *Service) setEndpoint(ctx context.Context, tx pgx.Tx, r *ops.Run) error 
 	return s.withEndpoint(ctx, tx, r, s.tenants.SetEndpointTx)
 }
 
+// Copies knows which tenants are to be copies.
+type Copies interface {
+	// FollowTx has one that is just being activated made a copy next, if it is to be one.
+	FollowTx(ctx context.Context, tx pgx.Tx, r *ops.Run, id tenants.ID) error
+}
+
 func (s *Service) activate(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
-	return s.withEndpoint(ctx, tx, r, s.tenants.ActivateTx)
+	var in provisionInput
+	if err := r.Input(&in); err != nil {
+		return err
+	}
+	if err := s.withEndpoint(ctx, tx, r, s.tenants.ActivateTx); err != nil || s.copies == nil {
+		return err
+	}
+	return s.copies.FollowTx(ctx, tx, r, in.TenantID)
 }
 
 // withEndpoint hands on what "create" noted.

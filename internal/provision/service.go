@@ -26,7 +26,7 @@ const (
 	BuildKind     = "template.build"
 )
 
-// Deps is what a Service works with; all but FinalBackup are required.
+// Deps is what a Service works with; all but FinalBackup and Copies are required.
 type Deps struct {
 	Pool     *pgxpool.Pool
 	Ops      *ops.Engine
@@ -36,6 +36,7 @@ type Deps struct {
 	Log      *slog.Logger
 
 	FinalBackup FinalBackup // nil: tenants that never had a backup are deleted without one, others wait
+	Copies      Copies      // nil: no tenant is to be a copy
 }
 
 // Options tell where things are. Installation, Image, Supernet, DatabaseHost and TenantURL are required.
@@ -72,6 +73,7 @@ type Service struct {
 	health   *health
 
 	finalBackup FinalBackup
+	copies      Copies
 	reconciling sync.Mutex
 }
 
@@ -95,7 +97,7 @@ func New(deps Deps, opts Options) (*Service, error) {
 	return &Service{
 		pool: deps.Pool, ops: deps.Ops, tenants: deps.Tenants, runtime: deps.Runtime, database: deps.Database, log: deps.Log,
 		opts: opts, subnets: nets, prober: newProber(), stock: newStock(), health: newHealth(),
-		finalBackup: deps.FinalBackup,
+		finalBackup: deps.FinalBackup, copies: deps.Copies,
 	}, nil
 }
 

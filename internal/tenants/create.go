@@ -19,6 +19,8 @@ type CreateInput struct {
 	Domain string
 	Email  string
 	PlanID string // "": basic
+
+	With func(ctx context.Context, tx pgx.Tx, t Tenant) error // is done in the same transaction; may be nil
 }
 
 // Create makes an unpaid tenant of the caller's. Nothing outside our own database exists afterwards.
@@ -56,7 +58,10 @@ func (s *Service) Create(ctx context.Context, p accounts.Principal, ip netip.Add
 		if err := recordEvent(ctx, tx, t.ID, nil, Pending, "created"); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, p, ip, t.ID, "client.create", map[string]any{"name": name, "plan": planID})
+		if err := s.record(ctx, tx, p, ip, t.ID, "client.create", map[string]any{"name": name, "plan": planID}); err != nil || in.With == nil {
+			return err
+		}
+		return in.With(ctx, tx, t)
 	})
 	return t, err
 }

@@ -3,6 +3,7 @@ package tenants
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,6 +16,36 @@ var (
 	ErrNotQuarantined = errs.New(errs.Conflict, "not_quarantined", "The client isn't in quarantine.")
 	ErrNotConfirmed   = errs.InvalidField("confirm", "not_confirmed", "Say in confirm the name of the client that is to send mail and run its jobs from now on")
 )
+
+// Quarantine is what the row says of one, and of how the last one ended.
+type Quarantine struct {
+	At            *time.Time
+	By, Cause     string
+	NeutralisedAt *time.Time
+}
+
+// Quarantine returns the tenant's.
+func (t Tenant) Quarantine() Quarantine {
+	return Quarantine{At: t.QuarantinedAt, By: t.QuarantinedBy, Cause: t.QuarantineCause, NeutralisedAt: t.NeutralisedAt}
+}
+
+// PutQuarantineTx writes back what the row said before QuarantineTx.
+func (s *Service) PutQuarantineTx(ctx context.Context, tx pgx.Tx, id ID, q Quarantine) (Tenant, error) {
+	return one(ctx, tx, "put back the client's quarantine", `UPDATE tenants SET quarantined_at = $2, quarantined_by = nullif($3, ''),
+		quarantine_cause = nullif($4, ''), neutralised_at = $5, updated_at = $6 WHERE id = $1 RETURNING `+columns,
+		id, q.At, q.By, q.Cause, q.NeutralisedAt, s.now())
+}
+
+// SetCopyOfTx says of which backup the tenant is to be a copy once it has been provisioned; 0: of none any more.
+func (s *Service) SetCopyOfTx(ctx context.Context, tx pgx.Tx, id ID, backup int64) error {
+	_, err := tx.Exec(ctx, "UPDATE tenants SET copy_of = nullif($2, 0) WHERE id = $1", id, backup)
+	return wrap(err, "note what the client is to be a copy of")
+}
+
+// ForgetPasswordTx drops the first password, unread or not, of a tenant whose database has other users now.
+func (s *Service) ForgetPasswordTx(ctx context.Context, tx pgx.Tx, id ID) error {
+	return updateSecrets(ctx, tx, "forget the password", "UPDATE tenant_secrets SET admin_password = NULL WHERE tenant_id = $1", id)
+}
 
 // QuarantineTx keeps the tenant, which has another's data now or is about to, from sending anything and from running jobs by itself. Its
 // container follows when it is made the next time; the owner reads cause. A repeat changes who and why.

@@ -64,7 +64,8 @@ func NewOdooOf(t *testing.T, name string, password secrets.Secret) *Odoo {
 	o.Exec(t, `
 		CREATE TABLE ir_attachment (id serial PRIMARY KEY, name text, store_fname text);
 		CREATE TABLE ir_module_module (id serial PRIMARY KEY, name text, state text, latest_version text);
-		CREATE TABLE ir_config_parameter (id serial PRIMARY KEY, key text UNIQUE, value text);
+		CREATE TABLE ir_config_parameter (id serial PRIMARY KEY, key text UNIQUE, value text, create_uid integer, write_uid integer,
+			create_date timestamp, write_date timestamp);
 		CREATE TABLE res_partner (id serial PRIMARY KEY, name text);
 		INSERT INTO ir_module_module (name, state, latest_version) VALUES ('base', 'installed', '19.0.1.3'), ('web', 'installed', '19.0.1.0'), ('crm', 'uninstalled', NULL);
 		INSERT INTO ir_config_parameter (key, value) VALUES ('database.uuid', gen_random_uuid()::text);
@@ -123,6 +124,15 @@ func (o *Odoo) Cluster(t *testing.T, subject string) *pgcluster.Cluster {
 		require.NoError(t, err)
 	})
 	return c
+}
+
+// Parameter returns one of Odoo's system parameters, "" for none.
+func (o *Odoo) Parameter(t *testing.T, key string) (value string) {
+	t.Helper()
+	conn := o.connect(t, o.Name)
+	defer func() { require.NoError(t, conn.Close(t.Context())) }()
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT coalesce(max(value), '') FROM ir_config_parameter WHERE key = $1", key).Scan(&value))
+	return value
 }
 
 // Partners counts the customers in the database.
