@@ -13,6 +13,10 @@ CREATE TABLE spare_volumes (
 );
 CREATE INDEX spare_volumes_since ON spare_volumes (since);
 
+-- How far the present step has come, if it says so: ops.Progress.
+ALTER TABLE operations ADD COLUMN progress jsonb;
+
 -- +goose Down
+ALTER TABLE operations DROP COLUMN progress;
 DROP TABLE spare_volumes;
 ALTER TABLE tenants DROP COLUMN data_volume;

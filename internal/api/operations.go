@@ -29,10 +29,18 @@ type operationAnswer struct {
 	Since       wireTime  `json:"since"`       // of the step
 	Attempts    int       `json:"attempts"`    // at the step
 	Error       *string   `json:"error"`
+	Progress    *progress `json:"progress"`               // of the step, if it tells
 	ErrorDetail *string   `json:"error_detail,omitempty"` // admins only
 	CreatedAt   wireTime  `json:"created_at"`
 	UpdatedAt   wireTime  `json:"updated_at"`
 	FinishedAt  *wireTime `json:"finished_at"`
+}
+
+// progress is how far a step has come that moves many bytes.
+type progress struct {
+	DoneBytes   int64  `json:"done_bytes"`
+	TotalBytes  int64  `json:"total_bytes"`
+	SecondsLeft *int64 `json:"seconds_left"`
 }
 
 // operationDetail adds the log, oldest line first.
@@ -56,6 +64,7 @@ func newOperationAnswer(op ops.Operation, names map[tenants.ID]string, admin boo
 		Since: wireTime(op.StepStartedAt), Attempts: op.Attempt, Error: orNull(op.Error),
 		CreatedAt: wireTime(op.CreatedAt), UpdatedAt: wireTime(op.UpdatedAt), FinishedAt: wireTimePtr(op.FinishedAt),
 	}
+	out.Progress = (*progress)(op.Progress)
 	if admin {
 		out.ErrorDetail = orNull(op.ErrorDetail)
 	}

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// WatchRestores is what is done each minute.
+func (w *Worker) WatchRestores(ctx context.Context) error { return w.watchRestores(ctx) }
+
 // SweepRestores is what is done each hour, with another limit.
 func (w *Worker) SweepRestores(ctx context.Context, before time.Time) (int, error) {
 	return w.sweepRestoresBefore(ctx, before)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"path"
-	"sync"
 	"time"
 
 	"controlplane/internal/backup/archive"
@@ -28,16 +27,10 @@ type place struct {
 	dir string
 }
 
-// progress is how far something long has come.
-type progress struct {
-	what        string // "of the database", as an owner reads it
-	done, total int64  // bytes
-}
-
 // load fills a place with a full backup, and wants it to be what the manifest says: the same database.uuid, modules and row counts, and a
-// file for each attachment. What it leaves in the place when it fails is the caller's to drop. tell hears often how far it is; it may be nil.
+// file for each attachment. What it leaves in the place when it fails is the caller's to drop. tell hears often how far it is, in bytes; it may be nil.
 // Errors: ErrNotFull, ErrNotTheSame, ErrNoSpace, ErrObjectMissing, archive.ErrDamaged, archive.ErrWrongKey, ErrDatabaseUnreachable.
-func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(progress)) (archive.Manifest, error) {
+func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(done, total int64)) (archive.Manifest, error) {
 	m, err := w.readManifest(ctx, b.KeyPrefix)
 	if err != nil {
 		return m, err
@@ -45,23 +38,15 @@ func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(progr
 	if m.Filestore == nil {
 		return m, ErrNotFull
 	}
-	var mu sync.Mutex
-	told := func(p progress) {
-		mu.Lock()
-		defer mu.Unlock()
-		if tell != nil {
-			tell(p)
-		}
-	}
+	all := &passed{tell: tell, total: m.Dump.Bytes + m.Filestore.Bytes}
 	var files fileNames
 	err = sideBySide(ctx, func(ctx context.Context) error {
 		return w.read(ctx, b.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
-			counted := &counted{r: content, tell: told, progress: progress{what: "of the database", total: m.Dump.Bytes}}
-			return w.database.Restore(ctx, into.access, counted, m.DumpBytes())
+			return w.database.Restore(ctx, into.access, all.reader(content), m.DumpBytes())
 		})
 	}, func(ctx context.Context) error {
 		var err error
-		files, err = w.loadFiles(ctx, b.KeyPrefix, *m.Filestore, into, told)
+		files, err = w.loadFiles(ctx, b.KeyPrefix, *m.Filestore, into, all)
 		return err
 	})
 	if err != nil {
@@ -93,7 +78,7 @@ func (w *Worker) compare(ctx context.Context, access Access, want archive.Databa
 }
 
 // loadFiles returns what it put into the volume.
-func (w *Worker) loadFiles(ctx context.Context, prefix string, files archive.Files, into place, tell func(progress)) (fileNames, error) {
+func (w *Worker) loadFiles(ctx context.Context, prefix string, files archive.Files, into place, all *passed) (fileNames, error) {
 	mount := into.access.Tool + "_files"
 	if err := w.volumes.MountVolume(ctx, mount, into.volume, into.access.TenantID.String(), w.opts.Image, false); err != nil {
 		return nil, fmt.Errorf("mount the filestore: %w", err)
@@ -111,7 +96,7 @@ func (w *Worker) loadFiles(ctx context.Context, prefix string, files archive.Fil
 	}
 	names := fileNames{}
 	err = w.read(ctx, prefix+files.Object, files.Part, func(content io.Reader) error {
-		content = &counted{r: content, tell: tell, progress: progress{what: "of the files", total: files.Bytes}}
+		content = all.reader(content)
 		in, out := io.Pipe()
 		return sideBySide(ctx, func(context.Context) error {
 			defer func() { _ = out.CloseWithError(errWriterGone) }() // never fails, and is of no consequence after the next
@@ -201,19 +186,4 @@ func (o owner) repack(part io.Reader, to io.Writer, dir string, names fileNames)
 		return err
 	}
 	return out.Close()
-}
-
-// counted tells how much of something was read.
-type counted struct {
-	r io.Reader
-	progress
-	tell func(progress)
-}
-
-// Read reads on.
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.done += int64(n)
-	c.tell(c.progress)
-	return n, err
 }

@@ -108,7 +108,7 @@ func (w *Worker) RestoreWorkflow() ops.Workflow {
 		Kind: RestoreKind,
 		Steps: []ops.Step{
 			{Name: "safety", Timeout: time.Minute, Do: w.restoring(w.saveFirst), Undo: w.giveUpCopy},
-			{Name: "load", Timeout: loadTimeout, Do: w.restoring(w.loadBeside), Undo: w.unload},
+			{Name: "load", Timeout: loadTimeout, Do: w.restoring(w.whileWanted(w.loadBeside)), Undo: w.unload},
 			{Name: "pause", Tx: w.pause, Undo: w.unpause},
 			{Name: "swap", Timeout: swapTimeout, Do: w.restoring(w.swap), Tx: w.swapped, Undo: w.swapBack},
 			{Name: "start", Timeout: startTimeout, Do: w.restoring(w.startRestored), Tx: w.restored},
@@ -154,7 +154,7 @@ func (w *Worker) restoring(do func(ctx context.Context, r restore) error) func(c
 		limit := tries
 		var known *errs.Error
 		switch {
-		case errors.Is(err, ErrNoSafety), errors.Is(err, ErrNotTheSame), errors.Is(err, ErrNoSpace), errors.Is(err, ErrToolVersion),
+		case errors.Is(err, ErrNoSafety), errors.Is(err, ErrTenantGone), errors.Is(err, ErrNotTheSame), errors.Is(err, ErrNoSpace), errors.Is(err, ErrToolVersion),
 			errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrWrongKey), errors.Is(err, ErrObjectMissing), errors.Is(err, ErrOtherOdoo):
 			limit = 0
 		case errors.Is(err, ErrDidNotStart):

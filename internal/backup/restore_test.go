@@ -199,6 +199,122 @@ func TestRestore_RollsBack(t *testing.T) {
 	p.idle()
 }
 
+// dead is a runner on which nothing starts any more, until it is mended.
+type dead struct {
+	*runner
+	mended *atomic.Bool
+}
+
+func (d dead) Run(context.Context, tenants.Tenant) error {
+	if d.mended.Load() {
+		return nil
+	}
+	return errors.New("it stops again and again")
+}
+
+func (d dead) Answers(context.Context, tenants.Tenant) error {
+	if d.mended.Load() {
+		return nil
+	}
+	return errors.New("nobody answers")
+}
+
+// What doesn't answer even as it was must not stay closed for it: it is the reconciliation's then, and operators know.
+func TestRestore_ThatLeavesASilentOdooEndsOpenAndTold(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	p.lose()
+	opstest.Stop(t, engine)
+	mended := &atomic.Bool{}
+	p.run = dead{p.runner, mended}
+	engine = p.start()
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Abandoned)
+	require.Equal(t, tenants.Active, p.state())
+	require.Equal(t, 10, p.odoo.Partners(t), "it is as it was")
+	require.Contains(t, p.files(), backuptest.FileName("a file that came later"))
+	require.Equal(t, 1, p.openAlerts())
+	w := p.worker()
+	require.NoError(t, w.WatchRestores(t.Context()))
+	require.Equal(t, 1, p.openAlerts(), "it doesn't answer yet")
+	mended.Store(true)
+	require.NoError(t, w.WatchRestores(t.Context()))
+	require.Zero(t, p.openAlerts())
+	p.idle()
+	dropped, err := w.SweepRestores(t.Context(), time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Zero(t, dropped, "nothing was left behind")
+
+	// One that somebody gave up half-way keeps its client closed, which is told, and another restore leads out.
+	_, err = p.pool.Exec(t.Context(), "UPDATE tenants SET state = 'maintenance'")
+	require.NoError(t, err)
+	_, err = p.pool.Exec(t.Context(), `UPDATE operations SET data = jsonb_set(data, '{swap_at}', to_jsonb(now() - interval '1 hour')) WHERE id = $1`, op.ID)
+	require.NoError(t, err)
+	require.NoError(t, w.WatchRestores(t.Context()))
+	require.Equal(t, 1, p.openAlerts())
+	op, err = p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	require.Equal(t, tenants.Active, p.state())
+	require.Equal(t, 1000, p.odoo.Partners(t))
+	require.NoError(t, w.WatchRestores(t.Context()))
+	require.Zero(t, p.openAlerts())
+}
+
+// A client whose data is gone has a held operation that says so, and nothing that could be saved first.
+func TestRestore_OfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	_, err := p.pool.Exec(t.Context(), "INSERT INTO operations (kind, subject, state, step) VALUES ('tenant.resume', $1, 'held', 'prepare')", p.tenant.ID.Subject())
+	require.NoError(t, err)
+	p.odoo.Lose(t)
+	volume, _ := provision.Filestore(p.tenant)
+	require.NoError(t, p.engine.RemoveVolume(t.Context(), volume))
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{})
+	require.NoError(t, err, "the held one is given up for it")
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	require.Equal(t, 1000, p.odoo.Partners(t))
+	require.Contains(t, p.files(), backuptest.FileName(logo))
+	page, err := p.backups.List(t.Context(), backup.Filter{TenantID: p.tenant.ID})
+	require.NoError(t, err)
+	require.Len(t, page.Backups, 1, "no safety backup")
+	p.idle()
+}
+
+// waiting is a runner that doesn't get ready before the tenant is deleted.
+type waiting struct {
+	*runner
+	p *plant
+}
+
+func (w waiting) EnsureVolume(ctx context.Context, t tenants.Tenant, _ string) error {
+	if _, err := w.p.pool.Exec(ctx, "UPDATE tenants SET state = 'deleting', desired = 'deleted' WHERE id = $1", t.ID); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestRestore_StopsForADeletion(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	opstest.Stop(t, engine)
+	p.run = waiting{p.runner, p}
+	engine = p.start()
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	ended := opstest.Wait(t, engine, op.ID, ops.Abandoned)
+	require.Equal(t, backup.ErrTenantGone.Message, ended.Error)
+	p.idle()
+}
+
 // One that fails before it has loaded anything mustn't take back an earlier one that went well.
 func TestRestore_ThatFailsAtOnceLeavesAnEarlierOneAlone(t *testing.T) {
 	t.Parallel()

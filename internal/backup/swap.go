@@ -49,11 +49,41 @@ func (w *Worker) loadBeside(ctx context.Context, r restore) error {
 		return err
 	}
 	_, dir := w.opts.Filestore(r.tenant)
-	_, err = w.load(ctx, r.backup, place{access: access, volume: volume, dir: dir}, notes(ctx, r.Run))
+	_, err = w.load(ctx, r.backup, place{access: access, volume: volume, dir: dir}, measured(ctx, r.Run))
 	if err != nil || !r.copies() {
 		return err
 	}
 	return w.runner.Adopt(ctx, r.tenant, access.Database)
+}
+
+// wantedEvery is how often what takes hours looks whether its tenant is deleted meanwhile; the deletion waits for it.
+const wantedEvery = 5 * time.Second
+
+// whileWanted cuts short what is done to a tenant that somebody deletes.
+func (w *Worker) whileWanted(do func(ctx context.Context, r restore) error) func(ctx context.Context, r restore) error {
+	return func(ctx context.Context, r restore) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		go func() {
+			tick := time.NewTicker(wantedEvery)
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+				if t, err := w.tenants.ByID(ctx, r.tenant.ID); err == nil && (t.State == tenants.Deleting || t.State == tenants.Deleted) {
+					cancel(ErrTenantGone)
+				}
+			}
+		}()
+		err := do(ctx, r)
+		if err != nil && errors.Is(context.Cause(ctx), ErrTenantGone) {
+			return ErrTenantGone.WithCause(err)
+		}
+		return err
+	}
 }
 
 // unload drops what was restored beside the tenant's. It is for what wasn't swapped, and runs even if nothing was loaded: what an earlier
@@ -213,16 +243,4 @@ func (w *Worker) startBefore(ctx context.Context, r restore) error {
 		Kind: alertSilent, Subject: r.tenant.ID.Subject(),
 		Message: fmt.Sprintf("The restore of backup %s into %s was taken back, and what was there before doesn't answer: %v", r.backup.ID, r.tenant.Name, err),
 	})
-}
-
-// notes tells an operation's log each tenth of what is long.
-func notes(ctx context.Context, r *ops.Run) func(progress) {
-	told := map[string]int64{}
-	return func(p progress) {
-		tenths := p.done * 10 / max(p.total, 1)
-		if p.total > 50<<20 && tenths > told[p.what] {
-			told[p.what] = tenths
-			r.Note(ctx, fmt.Sprintf("%d of %d MB %s are restored", p.done>>20, p.total>>20, p.what))
-		}
-	}
 }

@@ -124,7 +124,11 @@ func (w *Worker) copyParts(ctx context.Context, r *ops.Run, b Backup, t tenants.
 	if err != nil {
 		return err
 	}
-	c := &copying{Worker: w, run: r, backup: b, tenant: t, access: access, disk: disk, m: archive.Manifest{
+	total, err := expected(ctx, w.pool, b, disk.TotalBytes())
+	if err != nil {
+		return err
+	}
+	c := &copying{all: &passed{tell: measured(ctx, r), total: total}, Worker: w, run: r, backup: b, tenant: t, access: access, disk: disk, m: archive.Manifest{
 		Format: archive.Format, Prefix: b.KeyPrefix, Kind: string(b.Kind),
 		TenantID: int64(t.ID), Tenant: t.Name, Domain: t.Domain, PlanID: t.PlanID,
 	}}
@@ -148,6 +152,7 @@ type copying struct {
 	access Access
 	disk   tenants.Disk
 	m      archive.Manifest
+	all    *passed
 }
 
 func attemptKey(prefix, object string) string {
@@ -237,7 +242,7 @@ func (c *copying) copyFiles(ctx context.Context, files *archive.FilesWriter, fro
 		}
 		return fmt.Errorf("mount the filestore: %w", err)
 	}
-	if err := from.add(ctx, files, ""); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := from.add(ctx, files, "", c.all); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -259,7 +264,7 @@ func (c *copying) copyDatabase(ctx context.Context, check func(ctx context.Conte
 		if err != nil {
 			return err
 		}
-		if err := snapshot.Dump(ctx, part); err != nil {
+		if err := snapshot.Dump(ctx, c.all.writer(part)); err != nil {
 			part.Discard()
 			return err
 		}
@@ -281,13 +286,16 @@ type tree struct {
 	root    string
 }
 
-// add adds a directory or file below the filestore to the copy. Errors: fs.ErrNotExist.
-func (t tree) add(ctx context.Context, files *archive.FilesWriter, name string) error {
+// add adds a directory or file below the filestore to the copy; all, unless nil, counts it. Errors: fs.ErrNotExist.
+func (t tree) add(ctx context.Context, files *archive.FilesWriter, name string, all *passed) error {
 	source, err := t.volumes.ReadTree(ctx, t.mount, strings.TrimSuffix(t.root+"/"+name, "/"))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = source.Close() }()
+	if all != nil {
+		return files.Add(all.reader(source), name)
+	}
 	return files.Add(source, name)
 }
 
@@ -311,7 +319,7 @@ func addLate(ctx context.Context, s Snapshot, files *archive.FilesWriter, from t
 		if !archive.ValidFileName(name) {
 			return ErrFilesMissing.WithCause(fmt.Errorf("the snapshot needs a file %q, which isn't one of Odoo's", name))
 		}
-		if err := from.add(ctx, files, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := from.add(ctx, files, name, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if !files.Has(name) && !files.Altered(name) {

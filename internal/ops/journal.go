@@ -111,7 +111,7 @@ func (j *journal) save(ctx context.Context, db postgres.Querier, next standing, 
 	err = db.QueryRow(ctx, `
 		WITH mine AS (
 			UPDATE operations SET
-				token = token + 1, state = $8, step = $9, step_index = $10, attempt = $11, paused = $12, data = $13,
+				token = token + 1, state = $8, step = $9, step_index = $10, attempt = $11, paused = $12, data = $13, progress = NULL,
 				error = NULLIF($14, ''), error_detail = NULLIF($15, ''), unwinding = unwinding OR $8 = 'unwinding',
 				step_started_at = CASE WHEN step <> $9 OR state <> $8 THEN now() ELSE step_started_at END, updated_at = now(),
 				finished_at = CASE WHEN $8 IN ('done', 'abandoned') THEN now() END

@@ -39,6 +39,7 @@ type Operation struct {
 	Attempt       int    // of the present step, 1-based once it has begun
 	Error         string // of the last attempt; safe to show to the owner
 	ErrorDetail   string // the same for admins and logs
+	Progress      *Progress // of the present step, if it tells
 	StepStartedAt time.Time
 	CreatedAt     time.Time
 	UpdatedAt     time.Time

@@ -70,6 +70,7 @@ func (e *Engine) begin(ctx context.Context, id ID, jobID int64, w *Workflow) (*p
 			token = o.token + 1,
 			attempt = o.attempt + CASE WHEN old.paused THEN 0 ELSE 1 END,
 			paused = false,
+			progress = NULL,
 			step = CASE WHEN o.step = '' THEN ($3::text[])[1] ELSE o.step END,
 			step_started_at = CASE WHEN o.attempt = 0 THEN now() ELSE o.step_started_at END,
 			updated_at = now()
@@ -136,6 +137,7 @@ func (p *progress) newRun() *Run {
 		note: func(ctx context.Context, message string) {
 			p.journal.note(ctx, at.event("note", clean(message, maxMessageBytes)), p.interrupt)
 		},
+		measure: p.journal.measure,
 	}
 }
 

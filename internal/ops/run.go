@@ -18,7 +18,10 @@ type Run struct {
 	input json.RawMessage
 	note  func(ctx context.Context, message string)
 
+	measure func(ctx context.Context, p Progress)
+
 	mu     sync.Mutex
+	meter  meter
 	data   map[string]json.RawMessage
 	follow *following
 }

@@ -12,7 +12,7 @@ import (
 )
 
 const operationColumns = `id, kind, subject, state, step, step_index, attempt, coalesce(error, ''), coalesce(error_detail, ''),
-	step_started_at, created_at, updated_at, finished_at`
+	progress, step_started_at, created_at, updated_at, finished_at`
 
 // Get returns an operation, or ErrNotFound.
 func (e *Engine) Get(ctx context.Context, id ID) (Operation, error) {
@@ -83,7 +83,7 @@ func (e *Engine) collectOne(rows pgx.Rows) (Operation, error) {
 func (e *Engine) scan(row pgx.CollectableRow) (Operation, error) {
 	var o Operation
 	err := row.Scan(&o.ID, &o.Kind, &o.Subject, &o.State, &o.Step, &o.StepIndex, &o.Attempt, &o.Error, &o.ErrorDetail,
-		&o.StepStartedAt, &o.CreatedAt, &o.UpdatedAt, &o.FinishedAt)
+		&o.Progress, &o.StepStartedAt, &o.CreatedAt, &o.UpdatedAt, &o.FinishedAt)
 	if w, ok := e.workflows[o.Kind]; ok {
 		o.StepCount = len(w.Steps)
 		if i := w.index(o.Step); i >= 0 {

@@ -93,6 +93,15 @@ func (o *Odoo) drop(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Lose drops the database, as whoever loses one does; the role stays.
+func (o *Odoo) Lose(t *testing.T) {
+	t.Helper()
+	conn := o.connect(t, "")
+	defer func() { require.NoError(t, conn.Close(t.Context())) }()
+	_, err := conn.Exec(t.Context(), "DROP DATABASE "+pgx.Identifier{o.Name}.Sanitize()+" WITH (FORCE)")
+	require.NoError(t, err)
+}
+
 // Cluster is the test server as the control role works on it: one that may make databases, and is a member of the tenant's role.
 func (o *Odoo) Cluster(t *testing.T, subject string) *pgcluster.Cluster {
 	t.Helper()

@@ -1,0 +1,77 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"controlplane/internal/ops"
+	"controlplane/internal/postgres"
+)
+
+// passed counts the bytes of the streams that something long consists of.
+type passed struct {
+	tell  func(done, total int64) // nil: nobody listens
+	total int64
+	done  atomic.Int64
+}
+
+// measured has an operation say how far its step is.
+func measured(ctx context.Context, r *ops.Run) func(done, total int64) {
+	return func(done, total int64) { r.Measured(ctx, done, total) }
+}
+
+func (p *passed) add(n int) {
+	if done := p.done.Add(int64(n)); p.tell != nil {
+		p.tell(done, p.total)
+	}
+}
+
+// reader returns r, counted.
+func (p *passed) reader(r io.Reader) io.Reader { return passedReader{r, p} }
+
+// writer returns w, counted.
+func (p *passed) writer(w io.Writer) io.Writer { return passedWriter{w, p} }
+
+type passedReader struct {
+	io.Reader
+
+	of *passed
+}
+
+// Read reads on.
+func (p passedReader) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	p.of.add(n)
+	return n, err
+}
+
+type passedWriter struct {
+	io.Writer
+
+	of *passed
+}
+
+// Write writes on.
+func (p passedWriter) Write(b []byte) (int, error) {
+	n, err := p.Writer.Write(b)
+	p.of.add(n)
+	return n, err
+}
+
+// expected is about how many bytes of dump and files a backup will copy: as many as the one before it.
+func expected(ctx context.Context, q postgres.Querier, b Backup, onDisk int64) (int64, error) {
+	var before *int64
+	err := q.QueryRow(ctx, `
+		SELECT (SELECT database_bytes + CASE WHEN $3 THEN filestore_bytes ELSE 0 END FROM backups
+		WHERE tenant_id = $1 AND id < $2 AND state = 'done' AND (kind <> 'hourly' OR NOT $3) ORDER BY id DESC LIMIT 1)`,
+		b.TenantID, b.ID, b.Kind.Full()).Scan(&before)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("look for the backup before %s: %w", b.ID, err)
+	case before == nil:
+		return onDisk, nil
+	}
+	return *before, nil
+}
