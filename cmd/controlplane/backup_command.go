@@ -24,20 +24,21 @@ type vault interface {
 	Fetch(ctx context.Context, name, dir string) (archive.Manifest, error)
 }
 
-// newBackupCommand's open returns the store's backups; run takes one of a client and returns it when that has ended; inPlace restores one.
+// newBackupCommand's open returns the store's backups; run takes one of a client and returns it when that has ended; inPlace restores one; try
+// has one restored into a sandbox.
 func newBackupCommand(
-	open func() (vault, error), run func(ctx context.Context, client string) (backup.Backup, error), inPlace func(ctx context.Context, name string) error,
+	open func() (vault, error), run func(ctx context.Context, client string) (backup.Backup, error), inPlace, try func(ctx context.Context, name string) error,
 ) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup",
 		Short: "Take, list, verify, fetch and restore backups",
-		Long: "Take, list, verify, fetch and restore backups. All but \"run\" and \"restore --in-place\" need nothing but the bucket and the key:\n" +
-			"S3_* (or SPACES_*) and BACKUP_KEY. They work when the API, the workers and the platform's database are down or lost; see\n" +
+		Long: "Take, list, verify, fetch and restore backups. All but \"run\", \"verify --restore\" and \"restore --in-place\" need nothing but the\n" +
+			"bucket and the key: S3_* (or SPACES_*) and BACKUP_KEY. They work when the API, the workers and the platform's database are down or lost; see\n" +
 			"docs/recovery.md.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }, // so that an unknown command is an error
 	}
-	cmd.AddCommand(newBackupRunCommand(run), newBackupListCommand(open), newBackupVerifyCommand(open), newBackupRestoreCommand(open, inPlace))
+	cmd.AddCommand(newBackupRunCommand(run), newBackupListCommand(open), newBackupVerifyCommand(open, try), newBackupRestoreCommand(open, inPlace))
 	return cmd
 }
 
@@ -99,12 +100,23 @@ func writeStored(w io.Writer, list []backup.Stored) error {
 
 func sizeText(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20)) }
 
-func newBackupVerifyCommand(open func() (vault, error)) *cobra.Command {
-	return &cobra.Command{
+func newBackupVerifyCommand(open func() (vault, error), try func(ctx context.Context, name string) error) *cobra.Command {
+	var restore bool
+	cmd := &cobra.Command{
 		Use:   "verify NAME",
-		Short: "Read all of a backup back and compare it with what was written",
-		Args:  cobra.ExactArgs(1),
+		Short: "Read all of a backup back and compare it with what was written, or have it restored for a trial",
+		Long: "Read all of a backup back and compare it with what was written.\n\n" +
+			"With --restore a worker restores it into a sandbox, starts Odoo on it and asks for the login page, as is done with each client's\n" +
+			"newest one every week, and this waits. That needs serve's environment and a worker, not the API. The client isn't touched.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if restore {
+				if err := try(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), "It was restored into a sandbox, and Odoo answered on it")
+				return err
+			}
 			v, err := open()
 			if err != nil {
 				return err
@@ -116,6 +128,8 @@ func newBackupVerifyCommand(open func() (vault, error)) *cobra.Command {
 			return writeManifest(cmd.OutOrStdout(), m, "All of it is as it was written")
 		},
 	}
+	cmd.Flags().BoolVar(&restore, "restore", false, "into a sandbox, and start Odoo on it")
+	return cmd
 }
 
 func newBackupRestoreCommand(open func() (vault, error), inPlace func(ctx context.Context, name string) error) *cobra.Command {
@@ -254,11 +268,30 @@ func restoreInPlace(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if op, err = o.await(ctx, op.ID); err != nil {
+	return o.awaitDone(ctx, op.ID)
+}
+
+func tryBackup(ctx context.Context, name string) error {
+	o, err := openBackupOffice(ctx)
+	if err != nil {
 		return err
 	}
-	if op.State != ops.Done {
-		return fmt.Errorf("operation %d is %s at step %s: %s", op.ID, op.State, op.Step, op.ErrorDetail)
+	defer o.pool.Close()
+	b, err := o.backups.Named(ctx, name)
+	if err != nil {
+		return err
 	}
-	return nil
+	op, err := o.desk.Prove(ctx, byOperator(), b.ID)
+	if err != nil {
+		return err
+	}
+	return o.awaitDone(ctx, op.ID)
+}
+
+func (o *backupOffice) awaitDone(ctx context.Context, id ops.ID) error {
+	op, err := o.await(ctx, id)
+	if err == nil && op.State != ops.Done {
+		err = fmt.Errorf("operation %d is %s at step %s: %s", op.ID, op.State, op.Step, op.ErrorDetail)
+	}
+	return err
 }

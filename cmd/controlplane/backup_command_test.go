@@ -14,7 +14,7 @@ import (
 )
 
 // shelf is a store with one backup.
-type shelf struct{ client, verified, fetched, restored string }
+type shelf struct{ client, verified, fetched, restored, tried string }
 
 func (s *shelf) List(_ context.Context, client string) ([]backup.Stored, error) {
 	s.client = client
@@ -53,7 +53,11 @@ func backupCommand(t *testing.T, s *shelf, run func(ctx context.Context, client 
 		}
 		return nil
 	}
-	cmd := newBackupCommand(func() (vault, error) { return s, nil }, run, inPlace)
+	try := func(_ context.Context, name string) error {
+		s.tried = name
+		return nil
+	}
+	cmd := newBackupCommand(func() (vault, error) { return s, nil }, run, inPlace, try)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	var out bytes.Buffer
 	cmd.SetOut(&out)
@@ -76,6 +80,12 @@ func TestBackupCommands(t *testing.T) {
 	require.Equal(t, "All of it is as it was written: acme, daily of 2026-03-02T02:15:00Z, a dump of 5.0 MB and 7 files of 1.0 MB\n", out)
 	_, err = backupCommand(t, s, nil, "verify", "acme/two")
 	require.ErrorIs(t, err, backup.ErrNotStored)
+
+	s.verified = ""
+	out, err = backupCommand(t, s, nil, "verify", "acme/one", "--restore")
+	require.NoError(t, err)
+	require.Equal(t, []string{"acme/one", ""}, []string{s.tried, s.verified})
+	require.Contains(t, out, "Odoo answered on it")
 
 	out, err = backupCommand(t, s, nil, "restore", "acme/one", "/mnt/acme")
 	require.NoError(t, err)

@@ -27,6 +27,7 @@ func (p *platform) wireBackupPlans() error {
 	if err != nil {
 		return fmt.Errorf("set up the schedule of backups: %w", err)
 	}
+	p.metrics.MustRegister(p.backupPlans)
 	p.backupDesk, err = backup.NewDesk(backup.DeskDeps{Pool: p.pool, Backups: p.backups, Tenants: p.tenants, Audit: p.audit}, backup.DeskOptions{})
 	if err != nil {
 		return fmt.Errorf("set up requests for backups: %w", err)

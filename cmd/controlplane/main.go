@@ -39,7 +39,7 @@ func newRootCommand() *cobra.Command {
 		newServeCommand(), newEdgeCommand(), newMigrateCommand(),
 		newAdminCommand(openAccounts, newAdminRekeyCommand(rekey), newAdminAuditCommand(verifyAudit), newAdminOrphansCommand(listOrphans),
 			newAdminWebhookCommand(replayEvents), newAdminBillingCommand(backfill)),
-		newCertCommand(openCertificates), newBackupCommand(openVault, runBackup, restoreInPlace), newDevCommand(), newSimulatorCommand(), newNetguardCommand(),
+		newCertCommand(openCertificates), newBackupCommand(openVault, runBackup, restoreInPlace, tryBackup), newDevCommand(), newSimulatorCommand(), newNetguardCommand(),
 	)
 	return root
 }

@@ -158,6 +158,15 @@ func (d *Desk) Verify(ctx context.Context, r Request, id ID) (ops.Operation, err
 	return d.deps.Backups.Verify(ctx, id, d.record(r, "backup.verify", nil))
 }
 
+// Prove has a backup restored into a sandbox, and Odoo started on it. Errors: as of Service.Prove.
+func (d *Desk) Prove(ctx context.Context, r Request, id ID) (ops.Operation, error) {
+	if _, err := d.Find(ctx, r.By, id); err != nil {
+		return ops.Operation{}, err
+	}
+	return d.deps.Backups.Prove(ctx, id, r.By.Username, d.record(r, "backup.prove", nil))
+}
+
+// Restore has a backup restored into the client that it is of. Errors: ErrNotFound, ErrSafetyNeeded, ErrNotGood, ErrNotFull, ErrNotNow,
 // RestoreOrder is what a restore is asked for with.
 type RestoreOrder struct {
 	WithoutSafety bool   // don't back up the present state first

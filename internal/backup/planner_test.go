@@ -175,6 +175,12 @@ func TestPlanner_NeverOfWhatIsNotThere(t *testing.T) {
 	o := openOffice(t)
 	p := o.planner(backup.PlannerOptions{})
 	id := o.client("acme", "basic")
+	unpaid := o.client("globex", "business")
+	o.exec("UPDATE tenants SET state = 'pending', paid_at = NULL, activated_at = NULL WHERE id = $1", unpaid)
+	o.now = o.now.AddDate(0, 0, 1)
+	require.Equal(t, 1, o.takeDue(p), "of the one that was ever up")
+	o.done()
+	require.Equal(t, backup.Outlook{}, o.outlook(p, unpaid))
 	for _, state := range []tenants.State{tenants.Deleting, tenants.Deleted} {
 		o.move(id, state)
 		o.now = o.now.AddDate(0, 0, 1)

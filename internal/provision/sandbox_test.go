@@ -58,6 +58,16 @@ func TestSandbox(t *testing.T) {
 	// A container that somebody removed, with its client, isn't the backup's fault.
 	require.ErrorIs(t, b.StartSandbox(t.Context(), tenant, "backup/18", 0), provision.ErrSandboxGone)
 
+	// It is started with a password that nobody but its own configuration knows.
+	w.fail("StartContainer", errors.New("enough for this test"))
+	require.ErrorContains(t, b.StartSandbox(t.Context(), tenant, "backup/17", 1), "enough for this test")
+	conf := w.volumes[name+"_config"]["/etc/odoo/odoo.conf"]
+	require.Contains(t, conf, "\nmax_cron_threads = 0\n")
+	require.Contains(t, conf, "\nworkers = 0\n")
+	require.Contains(t, conf, "\ndb_name = "+name+"\n")
+	require.Contains(t, conf, "\ndb_host = 10.99.0.33\n")
+	require.NotContains(t, conf, again.Password.Reveal())
+
 	other, err := b.OpenSandbox(t.Context(), tenant, "backup/18", 0)
 	require.NoError(t, err)
 	lives := func(_ context.Context, subject string) (bool, error) { return subject == "backup/18", nil }

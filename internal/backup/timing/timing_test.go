@@ -115,3 +115,24 @@ func TestDue(t *testing.T) {
 		require.Equal(t, c.want, timing.Due(slots, c.history, c.now), name)
 	}
 }
+
+// Each client has its own second of the week, whatever the clocks on the wall do.
+func TestWeekly(t *testing.T) {
+	t.Parallel()
+	const week = 7 * 24 * time.Hour
+	now := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	hours := map[time.Duration]int{}
+	for client := range int64(2000) {
+		slots := timing.Weekly(client)
+		last, next := slots.Last(now), slots.Next(now)
+		require.False(t, last.After(now))
+		require.True(t, next.After(now))
+		require.Equal(t, week, next.Sub(last))
+		require.Equal(t, next, slots.Last(next))
+		hours[next.Sub(now).Truncate(time.Hour)]++
+	}
+	require.Len(t, hours, 7*24, "spread over the hours of a week")
+	for hour, n := range hours {
+		require.Less(t, n, 40, "%s", hour)
+	}
+}
