@@ -166,7 +166,6 @@ func (d *Desk) Prove(ctx context.Context, r Request, id ID) (ops.Operation, erro
 	return d.deps.Backups.Prove(ctx, id, r.By.Username, d.record(r, "backup.prove", nil))
 }
 
-// Restore has a backup restored into the client that it is of. Errors: ErrNotFound, ErrSafetyNeeded, ErrNotGood, ErrNotFull, ErrNotNow,
 // RestoreOrder is what a restore is asked for with.
 type RestoreOrder struct {
 	WithoutSafety bool   // don't back up the present state first
