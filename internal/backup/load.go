@@ -77,9 +77,12 @@ func (w *Worker) compare(ctx context.Context, access Access, want archive.Databa
 	})
 }
 
+// filesSuffix ends the name of the container through which files are loaded.
+const filesSuffix = "_files"
+
 // loadFiles returns what it put into the volume.
 func (w *Worker) loadFiles(ctx context.Context, prefix string, files archive.Files, into place, all *passed) (fileNames, error) {
-	mount := into.access.Tool + "_files"
+	mount := into.access.Tool + filesSuffix
 	if err := w.volumes.MountVolume(ctx, mount, into.volume, into.access.TenantID.String(), w.opts.Image, false); err != nil {
 		return nil, fmt.Errorf("mount the filestore: %w", err)
 	}

@@ -22,6 +22,7 @@ const ProveKind = "backup.prove"
 const (
 	trialTimeout = 15 * time.Minute // of starting an Odoo and asking it
 	closeTimeout = 10 * time.Minute
+	proofTool    = "proof"
 	loadStep     = "load" // whose errors are the backup's unless they say otherwise
 
 	alertProof = "backup.proof_failed"
@@ -152,13 +153,17 @@ func (w *Worker) judgeTrial(ctx context.Context, r *ops.Run, b Backup, err error
 
 // loadTrial fills a new sandbox with the backup, and compares it with the manifest.
 func (w *Worker) loadTrial(ctx context.Context, t trial) error {
+	tool := helperName(t.backup, proofTool)
+	if err := w.dropHelpers(ctx, tool); err != nil {
+		return ErrNoSandbox.WithCause(err)
+	}
 	cell, err := w.sandbox.Open(ctx, t.tenant, t.backup.ID.Subject(), t.slot)
 	if err != nil {
 		return ErrNoSandbox.WithCause(err)
 	}
 	_, err = w.load(ctx, t.backup, place{
 		access: Access{
-			TenantID: t.tenant.ID, Database: cell.Database, Role: cell.Database, Password: cell.Password, Tool: helperName(t.backup, "proof"),
+			TenantID: t.tenant.ID, Database: cell.Database, Role: cell.Database, Password: cell.Password, Tool: tool,
 		},
 		volume: cell.Volume, dir: cell.Dir,
 	}, nil)
@@ -196,7 +201,20 @@ func (w *Worker) closeTrial(ctx context.Context, r *ops.Run) error {
 	if err != nil {
 		return err
 	}
+	if err := w.dropHelpers(ctx, helperName(b, proofTool)); err != nil {
+		return err
+	}
 	return w.sandbox.Close(ctx, b.ID.Subject(), last.slot)
+}
+
+// dropHelpers ends what an attempt that was cut short was loading with: a volume that it has can't be removed.
+func (w *Worker) dropHelpers(ctx context.Context, tool string) error {
+	for _, name := range []string{tool, tool + filesSuffix} {
+		if err := w.volumes.RemoveContainer(ctx, name); err != nil {
+			return fmt.Errorf("remove what was left of loading: %w", err)
+		}
+	}
+	return nil
 }
 
 // trialFailed says what came of it before it tidies up, which may take some attempts.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -124,6 +125,8 @@ func TestProve(t *testing.T) {
 	engine := p.startProving()
 	b := p.took(engine, backup.Daily, ops.Done)
 	p.lose() // which is nothing to the backup
+	helper := "backup_" + path.Base(b.KeyPrefix) + "_proof_files" // what a worker that died left, with a volume
+	require.NoError(t, p.engine.MountVolume(t.Context(), helper, p.cell.name(b.ID.Subject()), p.tenant.ID.String(), p.odoo.Image(), false))
 	op := p.prove(b)
 	_, err := p.backups.Prove(t.Context(), b.ID, "system")
 	require.ErrorIs(t, err, backup.ErrTrialRunning)
