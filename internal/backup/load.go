@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"path"
+	"strings"
 	"time"
 
 	"controlplane/internal/backup/archive"
@@ -38,11 +39,14 @@ func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(done,
 	if m.Filestore == nil {
 		return m, ErrNotFull
 	}
+	if err := w.fits(ctx, m); err != nil {
+		return m, err
+	}
 	all := &passed{tell: tell, total: m.Dump.Bytes + m.Filestore.Bytes}
 	var files fileNames
 	err = sideBySide(ctx, func(ctx context.Context) error {
 		return w.read(ctx, b.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
-			return w.database.Restore(ctx, into.access, all.reader(content), m.DumpBytes())
+			return full(w.database.Restore(ctx, into.access, all.reader(content), m.DumpBytes()))
 		})
 	}, func(ctx context.Context) error {
 		var err error
@@ -53,6 +57,30 @@ func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(done,
 		return m, err
 	}
 	return m, w.compare(ctx, into.access, m.Database, files)
+}
+
+// databaseFactor is what a dump becomes, for it and for the database: a dump only names indexes, and the server writes ahead.
+const databaseFactor = 3
+
+// fits wants there to be space before anything is written. The tenants' server may be elsewhere: what it lacks it says itself.
+func (w *Worker) fits(ctx context.Context, m archive.Manifest) error {
+	free, known, err := w.volumes.FreeBytes(ctx)
+	if err != nil || !known {
+		return err
+	}
+	if need := databaseFactor*m.DumpBytes() + m.Filestore.Size; free < need {
+		return ErrNoSpace.WithMessage("There isn't enough space on our server to restore this backup: it takes about %d MB, and %d MB are free. "+
+			"Our staff have to look at it.", need>>20, free>>20)
+	}
+	return nil
+}
+
+// full tells an error that means that there is no space left, wherever it was.
+func full(err error) error {
+	if err != nil && strings.Contains(strings.ToLower(err.Error()), "no space left on device") {
+		return ErrNoSpace.WithCause(err)
+	}
+	return err
 }
 
 // compare wants what was restored to be what the manifest says, and to find all its files.
@@ -108,7 +136,7 @@ func (w *Worker) loadFiles(ctx context.Context, prefix string, files archive.Fil
 			return err
 		}, func(ctx context.Context) error {
 			defer func() { _ = in.CloseWithError(errPutEnded) }()
-			err := w.volumes.WriteTree(ctx, mount, in)
+			err := full(w.volumes.WriteTree(ctx, mount, in))
 			_ = in.CloseWithError(errors.Join(errPutEnded, err))
 			return err
 		})

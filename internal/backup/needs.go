@@ -93,6 +93,8 @@ type Volumes interface {
 	HasVolume(ctx context.Context, volume, tenant string) (bool, error)
 	// RemoveVolumeOf removes a volume of the tenant's; absence is success, and so is a name that is another tenant's by now.
 	RemoveVolumeOf(ctx context.Context, volume, tenant string) error
+	// FreeBytes is how much more volumes can hold, if that can be told from here.
+	FreeBytes(ctx context.Context) (free int64, known bool, err error)
 }
 
 // Cluster has databases beside a tenant's own, for restores. A tenant is named by its database, and by its operations subject. All of it may

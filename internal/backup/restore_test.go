@@ -286,6 +286,30 @@ func TestRestore_OfWhatIsGone(t *testing.T) {
 	p.idle()
 }
 
+// crowded volumes are on a disk with hardly any space left.
+type crowded struct{ backup.Volumes }
+
+func (crowded) FreeBytes(context.Context) (int64, bool, error) { return 1000, true, nil }
+
+func TestRestore_WantsSpaceFirst(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	p.lose()
+	opstest.Stop(t, engine)
+	p.volumes = crowded{p.volumes}
+	engine = p.start()
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	ended := opstest.Wait(t, engine, op.ID, ops.Abandoned)
+	require.Contains(t, ended.Error, "0 MB are free")
+	require.Equal(t, 10, p.odoo.Partners(t), "nothing has changed")
+	require.Zero(t, p.runner.starts.Load())
+	require.Equal(t, tenants.Active, p.state())
+	p.idle()
+}
+
 // waiting is a runner that doesn't get ready before the tenant is deleted.
 type waiting struct {
 	*runner

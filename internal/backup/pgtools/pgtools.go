@@ -103,6 +103,9 @@ func (s *Server) target(a backup.Access) string {
 		quoted(s.opts.Host), s.opts.Port, quoted(s.opts.SSLMode), quoted(a.Role), quoted(a.Database))
 }
 
+// versionTimeout has room for an engine that is busy.
+const versionTimeout = 2 * time.Minute
+
 // toolVersion is what the image's pg_dump says it is, asked once.
 func (s *Server) toolVersion(ctx context.Context, a backup.Access) (string, error) {
 	s.mu.Lock()
@@ -111,6 +114,8 @@ func (s *Server) toolVersion(ctx context.Context, a backup.Access) (string, erro
 		return s.version, nil
 	}
 	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout) // others wait for the lock
+	defer cancel()
 	err := s.opts.Tools.RunTool(ctx, a.Tool, a.TenantID.String(), s.opts.Image, []string{"pg_dump", "--version"}, strings.NewReader(""), &out)
 	if err != nil {
 		return "", fmt.Errorf("ask pg_dump for its version: %w", err)

@@ -39,6 +39,24 @@ func (r *Runtime) Host(ctx context.Context) (provision.Host, error) {
 	return host, err
 }
 
+// FreeBytes returns how much more the file system can hold that volumes are on, as far as others than root may fill it, and false when it
+// isn't visible from here: the engine is another machine's, or we are in a container.
+func (r *Runtime) FreeBytes(ctx context.Context) (free int64, known bool, err error) {
+	err = r.call(ctx, quickCall, "look at the engine's host", func(ctx context.Context) error {
+		res, err := r.api.Info(ctx, client.InfoOptions{})
+		if err != nil {
+			return err
+		}
+		if memory, _ := parseMemory(readProc("/proc/meminfo")); memory == 0 || memory != res.Info.MemTotal {
+			return nil
+		}
+		total, used := diskOf(res.Info.DockerRootDir)
+		free, known = total-used, total > 0
+		return nil
+	})
+	return free, known, err
+}
+
 // cores returns how many the engine's host has, asking once.
 func (r *Runtime) cores(ctx context.Context) (int, error) {
 	r.mu.Lock()

@@ -186,3 +186,11 @@ func TestMountVolume_ToReadMakesNone(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left)
 }
+
+func TestFreeBytes_TellsNothingOrSomethingSane(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	free, known, err := b.FreeBytes(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, known, free > 0)
+}
