@@ -26,7 +26,7 @@ const (
 // no attempts left, so that neither card nor credit is charged for what was just given back. The next run of Renew suspends it; data, deletion
 // and paying it again are as for every unpaid client.
 func (s *Service) endPaidTx(ctx context.Context, tx pgx.Tx, p Payment, why string) error {
-	if p.SubscriptionID == 0 || p.Purpose == PurposeCredit {
+	if !p.paidFor() {
 		return nil
 	}
 	tenant, sub, err := s.lockBoth(ctx, tx, p.TenantID, p.SubscriptionID)
@@ -56,6 +56,12 @@ func (s *Service) endPaidTx(ctx context.Context, tx pgx.Tx, p Payment, why strin
 	return s.notify(ctx, tx, sub, returnedKind, int(p.ID), map[string]any{"reference": p.Reference, "why": why})
 }
 
+// paidFor reports whether p was used for a subscription: one whose money was never taken up, as it wasn't what was asked for, has paid for nothing,
+// and the period that it was for may have been paid by another.
+func (p Payment) paidFor() bool {
+	return p.SubscriptionID != 0 && p.Purpose != PurposeCredit && (p.Status == StatusSuccess || p.Status == StatusRefunded)
+}
+
 // endNow cuts the present period off. The next one counts from now: it is another beginning, with another day of the month. One that
 // was cancelled stays so, and its client is deleted with the usual notice.
 func (s *Service) endNow(sub *Subscription, now time.Time) {
@@ -78,7 +84,7 @@ func (s *Service) endUpgradeTx(ctx context.Context, tx pgx.Tx, p Payment, tenant
 	if tenant.PlanID != p.PlanID {
 		return nil // something else was decided since
 	}
-	plan, err := s.deps.Tenants.Plan(ctx, p.FromPlanID)
+	plan, err := s.deps.Tenants.PlanIn(ctx, tx, p.FromPlanID)
 	if err != nil {
 		return fmt.Errorf("find the former plan: %w", err)
 	}
@@ -99,10 +105,11 @@ func (s *Service) endUpgradeTx(ctx context.Context, tx pgx.Tx, p Payment, tenant
 	return saveSubscription(ctx, tx, sub, &next, s.now())
 }
 
-// lostTx is for a payment that its payer's bank has taken back in full.
+// lostTx is for a payment of which a bank has taken the last of the money back.
 func (s *Service) lostTx(ctx context.Context, tx pgx.Tx, p Payment, d DisputeCase) error {
-	if d.AmountKobo < p.AmountKobo {
-		return nil // the rest has paid
+	back, err := returned(ctx, tx, p.ID)
+	if err != nil || back < p.AmountKobo {
+		return err // the rest has paid
 	}
 	if err := alerts.Raise(ctx, tx, alerts.Alert{
 		Kind: alertLost, Subject: "payment/" + p.Reference,

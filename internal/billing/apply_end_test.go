@@ -7,6 +7,7 @@ import (
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/billing"
+	"controlplane/internal/billing/paystack/simulator"
 	"controlplane/internal/ledger"
 	"controlplane/internal/tenants"
 )
@@ -229,5 +230,56 @@ func TestRefund_OfPartlyCredit(t *testing.T) {
 	require.Zero(t, c.balance(ledger.Revenue, ledger.VAT, ledger.Receivable(p.AccountID), ledger.RefundsInTransit))
 	require.Equal(t, tenants.Suspended, c.state(client.ID))
 	require.Zero(t, c.reconcile().Differences)
+	c.balanced()
+}
+
+// The period that a parked payment was for is paid by another: giving the parked money back ends nothing, whether we or a bank do.
+func TestRefund_OfAParkedPaymentEndsNothing(t *testing.T) {
+	t.Parallel()
+	for name, goes := range map[string]func(*calendar, accounts.Principal, string){
+		"refund":  func(c *calendar, p accounts.Principal, reference string) { c.back(p, reference, 0, nil) },
+		"dispute": func(c *calendar, _ accounts.Principal, reference string) { c.lose(reference) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, p, client := onPlan(t, "basic", cash)
+			c.pass(29*days, 24*hours)
+			parked := c.link()
+			c.fault(simulator.Fault{Kind: simulator.PartialDebit, Amount: 1_400_000, Times: 1})
+			c.pay(parked)
+			require.Equal(t, 1, c.alerts("payment.review"))
+			payment, err := c.Initialize(t.Context(), p, c.ip, billing.InitializeInput{PlanID: "basic", ClientName: "acme"})
+			require.NoError(t, err)
+			c.pay(payment.Reference)
+			paid := c.subscription(p)
+			require.Equal(t, billing.SubscriptionActive, paid.Status)
+
+			goes(c, p, parked)
+			c.pass(2*hours, hours)
+			require.Equal(t, billing.StatusRefunded, c.payment(parked).Status)
+			require.Equal(t, paid.PeriodEnd, c.subscription(p).PeriodEnd)
+			require.Equal(t, billing.SubscriptionActive, c.subscription(p).Status)
+			require.Equal(t, tenants.Active, c.state(client.ID))
+			require.Zero(t, c.alerts("dispute.lost"))
+			c.balanced()
+		})
+	}
+}
+
+// A part was given back, and a bank takes the rest: nothing is left that pays.
+func TestDispute_OfTheRestEndsWhatWasPaid(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p, client := c.customer("")
+	c.back(p, c.first(), 600_000, nil)
+	require.Equal(t, tenants.Active, c.state(client.ID))
+	id, err := c.sim.OpenDispute(c.first(), "fraud", 900_000)
+	require.NoError(t, err)
+	require.NoError(t, c.sim.DecideDispute(id, true))
+	c.settled()
+	c.pass(2*hours, hours)
+	require.Equal(t, billing.StatusRefunded, c.payment(c.first()).Status)
+	require.Equal(t, tenants.Suspended, c.state(client.ID))
+	require.Equal(t, 1, c.alerts("dispute.lost"))
 	c.balanced()
 }

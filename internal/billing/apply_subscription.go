@@ -161,16 +161,9 @@ func (s *Service) upgradedTx(ctx context.Context, tx pgx.Tx, p Payment, t Transa
 	if err != nil {
 		return "", err
 	}
-	reason := ""
-	switch {
-	case sub.Status == SubscriptionEnded || !served(tenant.State):
-		reason = fmt.Sprintf("the client was %s", tenant.State)
-	case sub.Status == SubscriptionCancelled:
-		reason = "the subscription is cancelled"
-	case tenant.PlanID != p.FromPlanID:
-		reason = fmt.Sprintf("paid for a change from plan %s, but the client has %s", p.FromPlanID, tenant.PlanID)
-	case !sub.PeriodEnd.Equal(p.PeriodEnd) || !s.now().Before(sub.PeriodEnd):
-		reason = "the period that was paid for is over"
+	reason, err := s.upgradeUnwanted(ctx, tx, p, sub, tenant)
+	if err != nil {
+		return "", err
 	}
 	if bought, err := s.buysTx(ctx, tx, p, t, reason); err != nil || bought != "" {
 		return bought, err
@@ -188,6 +181,28 @@ func (s *Service) upgradedTx(ctx context.Context, tx pgx.Tx, p Payment, t Transa
 	}
 	s.deps.Log.InfoContext(ctx, "payment upgrades its client", "reference", p.Reference, "tenant_id", p.TenantID, "plan", p.PlanID)
 	return "upgraded", s.finishTx(ctx, tx, p, t)
+}
+
+// upgradeUnwanted says why the difference to another plan can't be used for its client, or "". Errors: tenants.ErrConflict of a client that is being
+// maintained: it is served again soon, and the payment is applied then.
+func (s *Service) upgradeUnwanted(ctx context.Context, tx pgx.Tx, p Payment, sub Subscription, tenant tenants.Tenant) (string, error) {
+	switch {
+	case sub.Status == SubscriptionEnded || !served(tenant.State) && tenant.State != tenants.Maintenance:
+		return fmt.Sprintf("the client was %s", tenant.State), nil
+	case sub.Status == SubscriptionCancelled:
+		return "the subscription is cancelled", nil
+	case tenant.PlanID != p.FromPlanID:
+		return fmt.Sprintf("paid for a change from plan %s, but the client has %s", p.FromPlanID, tenant.PlanID), nil
+	case !sub.PeriodEnd.Equal(p.PeriodEnd) || !s.now().Before(sub.PeriodEnd):
+		return "the period that was paid for is over", nil
+	case tenant.State == tenants.Maintenance:
+		return "", tenants.ErrConflict
+	}
+	err := s.fitsUpgrade(ctx, tx, tenant.ID, p.FromPlanID, p.PlanID)
+	if errors.Is(err, ErrDowngradeTooSmall) {
+		return "the plan that was paid for has become too small: " + err.Error(), nil
+	}
+	return "", err
 }
 
 // finishTx is what every payment that was used for something ends with.

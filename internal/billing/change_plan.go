@@ -62,6 +62,9 @@ func (s *Service) ChangePlan(ctx context.Context, p accounts.Principal, ip netip
 			return PlanChange{}, err
 		}
 	}
+	if err := postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error { return s.fitsUpgrade(ctx, tx, tenant.ID, current.ID, plan.ID) }); err != nil {
+		return PlanChange{}, err
+	}
 	c := s.describe(sub, tenant, plan, PlanPaymentRequired, s.now())
 	if preview {
 		pay, err := payFrom(ctx, s.deps.Pool, s.upgradePayment(sub, c, cost))
@@ -214,6 +217,9 @@ func (s *Service) openUpgrade(ctx context.Context, p accounts.Principal, ip neti
 		}
 		if a.open {
 			return ErrUpgradeUnderWay
+		}
+		if err := s.fitsUpgrade(ctx, tx, tenant.ID, c.From, c.To); err != nil {
+			return err
 		}
 		if payment, err = payFrom(ctx, tx, payment); err != nil {
 			return err

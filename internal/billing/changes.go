@@ -152,13 +152,27 @@ func (s *Service) fits(ctx context.Context, tx pgx.Tx, id tenants.ID, plan tenan
 	return nil
 }
 
+// fitsUpgrade is fits for a dearer plan, which may have less disk than the one before. One that has more is allowed even to a client that uses more
+// than both have. Errors: ErrDowngradeTooSmall.
+func (s *Service) fitsUpgrade(ctx context.Context, tx pgx.Tx, id tenants.ID, from, to string) error {
+	before, err := s.deps.Tenants.PlanIn(ctx, tx, from)
+	if err != nil {
+		return err
+	}
+	plan, err := s.deps.Tenants.PlanIn(ctx, tx, to)
+	if err != nil || plan.StorageGB >= before.StorageGB {
+		return err
+	}
+	return s.fits(ctx, tx, id, plan)
+}
+
 // keepPlanThatFits gives up a downgrade to a plan that has become too small meanwhile, and tells the owner in numbers; why is nil when there is
 // nothing to give up. A lower plan takes effect by money alone, so everybody who asks for money or applies it comes by here; paid is what came.
 func (s *Service) keepPlanThatFits(ctx context.Context, tx pgx.Tx, sub *Subscription, tenant tenants.Tenant, paid Payment) (why, err error) {
 	if sub.NextPlanID == "" || sub.NextPlanID == tenant.PlanID {
 		return nil, nil
 	}
-	plan, err := s.deps.Tenants.Plan(ctx, sub.NextPlanID)
+	plan, err := s.deps.Tenants.PlanIn(ctx, tx, sub.NextPlanID)
 	if err != nil {
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func (s *Service) step(ctx context.Context, x situation, change func(tx pgx.Tx, 
 		if err != nil {
 			return err
 		}
-		if !sub.same(x.sub) || tenant.State != x.tenant.State || tenant.Desired != x.tenant.Desired {
+		if !sub.same(x.sub) || tenant.State != x.tenant.State || tenant.Desired != x.tenant.Desired || tenant.PlanID != x.tenant.PlanID {
 			return errMoved
 		}
 		if err := change(tx, &sub); err != nil {

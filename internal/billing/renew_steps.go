@@ -48,7 +48,7 @@ func (s *Service) notify(ctx context.Context, tx pgx.Tx, sub Subscription, kind 
 
 // amountDue is what the next period costs, and of which plan.
 func (s *Service) amountDue(ctx context.Context, q postgres.Querier, sub Subscription, tenant tenants.Tenant) (tenants.Plan, int64, error) {
-	plan, err := s.deps.Tenants.Plan(ctx, targetPlan(sub, tenant))
+	plan, err := s.deps.Tenants.PlanIn(ctx, q, targetPlan(sub, tenant))
 	if err != nil {
 		return plan, 0, fmt.Errorf("find the plan to be paid: %w", err)
 	}
@@ -84,7 +84,8 @@ func (s *Service) attempt(ctx context.Context, x situation, again bool) error {
 		if err != nil {
 			return err
 		}
-		if a.open || a.undecided { // it may yet be paid by the charge before: nothing is taken twice for a period
+		// It may yet be paid by the charge before, and nothing is taken twice for a period; when that isn't even asked about any more, credit pays, as a link would.
+		if a.open || a.undecided && !p.Charged {
 			return nil
 		}
 		if !p.Charged {

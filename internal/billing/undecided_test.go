@@ -132,3 +132,21 @@ func TestUndecided_NoCreditBesides(t *testing.T) {
 	require.Equal(t, 1, c.charges())
 	c.balanced()
 }
+
+// A charge that the gateway isn't even asked about any more, and whose bank never said no, keeps credit from paying no longer.
+func TestUndecided_CreditPaysOnceTheChargeIsGivenUp(t *testing.T) {
+	t.Parallel()
+	c, p, client := heldBack(t, 10_000*hours)
+	c.pass(2*days, 12*hours)
+	c.has(p, 2_000_000)
+	c.run()
+	require.Equal(t, billing.SubscriptionPastDue, c.subscription(p).Status, "the card may still pay")
+	c.pass(3*days, 12*hours)
+	require.Zero(t, c.count(`payments WHERE charged AND status = 'pending'`))
+	v := c.subscription(p)
+	require.Equal(t, billing.SubscriptionActive, v.Status)
+	require.Equal(t, int64(500_000), v.CreditKobo)
+	require.Equal(t, 1, c.charges())
+	require.Equal(t, tenants.Active, c.state(client.ID))
+	c.balanced()
+}

@@ -31,11 +31,15 @@ func (s *Service) Plans(ctx context.Context) ([]Plan, error) {
 }
 
 // Plan returns a plan, also one that is no longer offered: clients keep theirs. Errors: ErrUnknownPlan.
-func (s *Service) Plan(ctx context.Context, id string) (Plan, error) {
+func (s *Service) Plan(ctx context.Context, id string) (Plan, error) { return s.PlanIn(ctx, s.pool, id) }
+
+// PlanIn is Plan for those who have a transaction open, or may have: whoever holds one connection and waits for another is waited for by others
+// who do the same.
+func (s *Service) PlanIn(ctx context.Context, q postgres.Querier, id string) (Plan, error) {
 	if !planShaped(id) {
 		return Plan{}, ErrUnknownPlan
 	}
-	rows, err := s.pool.Query(ctx, `SELECT `+planColumns+` FROM plans WHERE id = $1`, id)
+	rows, err := q.Query(ctx, `SELECT `+planColumns+` FROM plans WHERE id = $1`, id)
 	if err != nil {
 		return Plan{}, wrap(err, "find the plan")
 	}
