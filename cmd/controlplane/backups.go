@@ -48,7 +48,7 @@ func (p *platform) wireBackups() error {
 		return err
 	}
 	w.Register()
-	return nil
+	return p.wireTransfers(w)
 }
 
 // newBackupWorker is what takes backups; p has provisioning.

@@ -28,11 +28,12 @@ func (p *platform) wireBackupPlans() error {
 		return fmt.Errorf("set up the schedule of backups: %w", err)
 	}
 	p.metrics.MustRegister(p.backupPlans)
-	p.backupDesk, err = backup.NewDesk(backup.DeskDeps{Pool: p.pool, Backups: p.backups, Tenants: p.tenants, Audit: p.audit}, backup.DeskOptions{})
+	p.backupDesk, err = backup.NewDesk(backup.DeskDeps{Pool: p.pool, Backups: p.backups, Tenants: p.tenants, Audit: p.audit},
+		backup.DeskOptions{LinkLife: p.cfg.Backup.LinkLife()})
 	if err != nil {
 		return fmt.Errorf("set up requests for backups: %w", err)
 	}
-	return nil
+	return p.wireIntake()
 }
 
 // finalBackup is what deletions wait for, or nil.
@@ -80,6 +81,10 @@ func (p *platform) backupSweeps() []cleanup.Sweep {
 		{
 			Name: "backup_age", Description: "Tells operators of running clients whose newest good backup or newest proven one is too old", Cron: "*/15 * * * *",
 			Jitter: time.Minute, AtStart: true, Run: cleanup.Plain(p.watchBackups),
+		},
+		{
+			Name: "imports", Description: "Removes what uploads left that were cut short, and links to download backups that are over", Cron: "40 * * * *",
+			Jitter: 5 * time.Minute, Run: cleanup.Counted(p.intake.Sweep),
 		},
 	}
 }

@@ -89,6 +89,7 @@ func devDefaults(state *devState) map[string]string {
 		"API_LISTEN":                 "127.0.0.1:8001",
 		"EDGE_LISTEN":                ":8080",
 		"EDGE_STATE_FILE":            state.path("edge-routes.json"),
+		"BACKUP_DIR":                 state.path("uploads"),
 		"EXTERNAL_DB_PORT":           "15433",
 		"EXTERNAL_DB_USER":           "odoo_clients",
 		"EXTERNAL_DB_SSLMODE":        "disable", // loopback and the gateway of a bridge on this machine

@@ -106,6 +106,8 @@ type platform struct {
 
 	backupDesk  *backup.Desk // nil, as backups is
 	backupPlans *backup.Planner
+	intake      *backup.Intake
+	packer      *backup.Packer // nil in a process without the worker role, too
 }
 
 // serve runs until ctx ends, then drains.

@@ -22,11 +22,12 @@ func (p *platform) handler(events *feed.Feed) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	zips, imports := p.transfers()
 	return api.New(api.Deps{
 		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Invoices: p.invoices, Domains: p.domains, Ops: p.ops, Audit: p.audit, Alerts: alerts.New(p.pool), Feed: events,
 		Idempotency: idempotency.New(p.pool, idempotency.Options{}), Limiter: ratelimit.New(p.pool),
 		Passwords: provision.Resetter{Pool: p.pool, Ops: p.ops}, Schedules: schedules, Cleaner: schedules, Inspector: inspector, Metrics: p.capacity,
-		Backups: p.backupDesk, BackupPlans: p.backupPlans,
+		Backups: p.backupDesk, BackupPlans: p.backupPlans, Zips: zips, Imports: imports,
 		Checks: p.checks(), Log: p.log,
 	}, api.Options{
 		AppName: p.cfg.AppName, Version: version, PublicURL: p.cfg.API.PublicURL, TenantURL: p.cfg.TenantURL,

@@ -64,6 +64,8 @@ type Deps struct {
 	Cleaner     Cleaner
 	Backups     *backup.Desk    // nil: there are none, and what is about them answers 503
 	BackupPlans *backup.Planner // nil: likewise
+	Zips        Zipper          // nil: no worker can be reached, and there are no downloads of backups
+	Imports     Importer        // nil: as Backups
 	Inspector   Inspector       // nil: no worker can be reached, and what needs one answers 503
 	Metrics     Metrics         // nil: likewise
 	Checks      []Check
@@ -95,7 +97,9 @@ type Rates struct {
 	Tickets    int // for event streams, per account; default 60
 	Invoice    int // PDFs, per account; default 60
 	Domains    int // claims and look-ups of own domains, per account; default 60
-	Backup     int // to be taken or read back, per account; default 10
+	Backup     int // to be taken, read back or handed out, per account; default 10
+	Download   int // of backups, per address; default 30
+	Import     int // uploads, per account; default 5
 }
 
 // Options are the settings. Zero values mean the defaults.
@@ -115,6 +119,7 @@ type Options struct {
 	RequestTimeout time.Duration // default 30 s; streams have none
 	TransitionWait time.Duration // how long suspend and the like wait for their work before they answer 202; default 5 s
 	CleanupWait    time.Duration // how long a clean-up run waits for its deletions; default 20 s
+	TransferTime   time.Duration // how long the download or upload of a backup may take; default 6 h
 	Streams        StreamLimits
 }
 
@@ -129,6 +134,7 @@ func (o Options) withDefaults() Options {
 	o.RequestTimeout = cmp.Or(o.RequestTimeout, 30*time.Second)
 	o.TransitionWait = cmp.Or(o.TransitionWait, 5*time.Second)
 	o.CleanupWait = cmp.Or(o.CleanupWait, 20*time.Second)
+	o.TransferTime = cmp.Or(o.TransferTime, 6*time.Hour)
 	o.Streams = o.Streams.withDefaults()
 	if o.TenantURL == nil {
 		o.TenantURL = func(domain string) string { return "http://" + domain }
@@ -139,6 +145,7 @@ func (o Options) withDefaults() Options {
 	r.Profile, r.Reset, r.Progress = cmp.Or(r.Profile, 20), cmp.Or(r.Reset, 5), cmp.Or(r.Progress, 240)
 	r.Ready, r.Cleanup, r.Tickets, r.Invoice = cmp.Or(r.Ready, 600), cmp.Or(r.Cleanup, 10), cmp.Or(r.Tickets, 60), cmp.Or(r.Invoice, 60)
 	r.Backup, r.Domains = cmp.Or(r.Backup, 10), cmp.Or(r.Domains, 60)
+	r.Download, r.Import = cmp.Or(r.Download, 30), cmp.Or(r.Import, 5)
 	return o
 }
 
@@ -149,6 +156,7 @@ type server struct {
 	checker   *checker
 	document  []byte // the OpenAPI description
 	streams   *streams
+	transfers *streams // downloads of backups
 	webhooks  *perSecond
 	forgeries *perAddress // in their place
 }
@@ -178,7 +186,7 @@ func newServer(deps Deps, opts Options) (*server, error) {
 	}
 	return &server{
 		deps: deps, opts: opts, origins: origins, checker: newChecker(), document: document, streams: newStreams(opts.Streams),
-		webhooks: &perSecond{max: opts.MaxWebhooks}, forgeries: &perAddress{max: opts.MaxWebhooks},
+		transfers: newStreams(StreamLimits{PerAccount: 2, InAll: 8}), webhooks: &perSecond{max: opts.MaxWebhooks}, forgeries: &perAddress{max: opts.MaxWebhooks},
 	}, nil
 }
 

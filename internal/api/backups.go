@@ -78,8 +78,9 @@ func (s *server) backupRoutes(r chi.Router) {
 	r.Post(oneBackup+"/verify", s.user(s.verifyBackup))
 	r.Post(oneBackup+"/keep", s.user(s.keepBackup))
 	r.Post(oneBackup+"/restore", s.user(s.restoreBackup))
-	r.Get(oneBackup+"/download", s.user(s.laterBackup("Downloads of backups")))
-	r.Post(oneClient+"/import", s.user(s.laterClient("Imports of backups")))
+	r.Get(oneBackup+"/download", s.user(s.linkBackup))
+	r.Get(downloads+"{link}", s.transfer(s.download))
+	r.Post(oneClient+"/import", s.transfer(s.importBackup))
 }
 
 // takeBackup doesn't wait: a backup takes its time, and front ends only say that it was started.
@@ -236,16 +237,6 @@ func (s *server) keepBackup(w http.ResponseWriter, r *http.Request, p accounts.P
 		return err
 	}
 	return reply(w, http.StatusOK, newBackupAnswer(b))
-}
-
-// laterBackup answers 404 first for a backup that isn't the caller's.
-func (s *server) laterBackup(what string) userHandler {
-	return func(_ http.ResponseWriter, r *http.Request, p accounts.Principal) error {
-		if _, err := s.findBackup(r, p); err != nil {
-			return err
-		}
-		return notYet(what)
-	}
 }
 
 // outlooks are what is known of clients' backups as a whole; there are none where backups aren't configured.

@@ -225,16 +225,6 @@ func TestBackups_AreRestored(t *testing.T) {
 	require.Equal(t, 2, b.count("activity_log WHERE action = 'backup.restore'"))
 }
 
-func TestBackups_LaterRoutes(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	owner := b.user("owner")
-	b.running(owner, "acme")
-	path := b.backup(owner)
-	require.Equal(t, http.StatusNotImplemented, b.get(path+"/download", owner).Status)
-	require.Equal(t, http.StatusNotImplemented, b.post("/api/clients/acme/import", owner, "").Status)
-}
-
 func TestBackups_WhereNoneAreConfigured(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(d *api.Deps, _ *api.Options) { d.Backups, d.BackupPlans = nil, nil })

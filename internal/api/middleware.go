@@ -75,9 +75,13 @@ func (w *recorder) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// loggedPath is the path as the caller sent it, bounded; queries and bodies are never logged, as they may hold tokens.
+// loggedPath is the path as the caller sent it, bounded; queries and bodies are never logged, as they may hold tokens. The one that a path
+// holds is left out.
 func loggedPath(r *http.Request) string {
 	path := r.URL.EscapedPath()
+	if strings.HasPrefix(path, downloads) {
+		return downloads + "[redacted]"
+	}
 	return path[:min(len(path), 200)]
 }
 

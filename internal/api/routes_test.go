@@ -54,7 +54,7 @@ func accessTable() []access {
 		{"POST", "/api/clients/acme/domains/erp.example.com/primary", "", 401, 404, 404, 404},
 		{"DELETE", "/api/clients/acme/domains/erp.example.com", "", 401, 404, 404, 404},
 		{"POST", "/api/clients/acme/backup", "", 401, 404, 409, 409}, // of one that exists: backups_test.go
-		{"POST", "/api/clients/acme/import", "", 401, 404, 501, 501},
+		{"POST", "/api/clients/acme/import", "", 401, 404, 409, 409}, // it isn't active
 		{"GET", "/api/backups", "", 401, 200, 200, 200},
 		{"GET", "/api/backups/999", "", 401, 404, 404, 404},
 		{"DELETE", "/api/backups/999", "", 401, 404, 404, 404},

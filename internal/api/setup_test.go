@@ -48,19 +48,20 @@ const (
 
 // bundle is a whole API on real services and a real database; only the gateway and the making of an Odoo are doubles.
 type bundle struct {
-	t        *testing.T
-	pool     *pgxpool.Pool
-	handler  http.Handler
-	accounts *accounts.Service
-	tenants  *tenants.Service
-	ops      *ops.Engine
-	audit    *audit.Log
-	gateway  *gateway
-	feed     *feed.Feed
-	worker   *worker
-	dns      *dnsBook
-	log      *lockedBuffer
-	spec     *spec
+	t         *testing.T
+	pool      *pgxpool.Pool
+	handler   http.Handler
+	accounts  *accounts.Service
+	tenants   *tenants.Service
+	ops       *ops.Engine
+	audit     *audit.Log
+	gateway   *gateway
+	feed      *feed.Feed
+	worker    *worker
+	dns       *dnsBook
+	transfers *transfers
+	log       *lockedBuffer
+	spec      *spec
 }
 
 // setup gives each test an API of its own. Limits are out of the way unless change puts them back.
@@ -112,18 +113,19 @@ func setupOn(t *testing.T, pool *pgxpool.Pool, change ...func(*api.Deps, *api.Op
 	own, err := domains.New(domains.Deps{Pool: pool, Tenants: b.tenants, Audit: trail, Resolver: b.dns, Log: log},
 		domains.Options{Addresses: []netip.Addr{netip.MustParseAddr(edgeAddress)}})
 	require.NoError(t, err)
+	b.transfers = &transfers{tenants: b.tenants, backups: kept}
 	many := 1_000_000
 	deps := api.Deps{
 		Accounts: b.accounts, Tenants: b.tenants, Billing: money, Invoices: papers, Domains: own, Ops: b.ops, Audit: trail, Limiter: ratelimit.New(pool), Idempotency: idempotency.New(pool, idempotency.Options{}),
 		Passwords: resetter{b}, Log: log, Alerts: alerts.New(pool), Feed: b.feed, Schedules: &schedules{}, Cleaner: &cleaner{}, Inspector: b.worker,
-		Metrics: metrics{}, Backups: desk, BackupPlans: planner,
+		Metrics: metrics{}, Backups: desk, BackupPlans: planner, Zips: b.transfers, Imports: b.transfers,
 		Checks: []api.Check{{Name: "database", Probe: pool.Ping}},
 	}
 	opts := api.Options{
 		AppName: "Odoo Cloud Platform", Version: "1.0.0", PublicURL: "https://api.example.com", Docs: api.DocsPublic, CleanupToken: cleanupToken,
 		TenantURL:      func(domain string) string { return "http://" + domain + ":8080" },
 		CORSOrigins:    []string{" https://app.example.com ", "http://localhost:5173"},
-		Rates:          api.Rates{Login: many, Register: many, Refresh: many, Initialize: many, Confirm: many, Reset: many, Progress: many, Ready: many, Cleanup: many, Tickets: many, Backup: many},
+		Rates:          api.Rates{Login: many, Register: many, Refresh: many, Initialize: many, Confirm: many, Reset: many, Progress: many, Ready: many, Cleanup: many, Tickets: many, Backup: many, Download: many, Import: many},
 		TransitionWait: 10 * time.Second, Streams: api.StreamLimits{MaxAge: 20 * time.Second},
 	}
 	for _, c := range change {

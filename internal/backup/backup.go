@@ -53,6 +53,8 @@ const (
 	Manual Kind = "manual"
 	Safety Kind = "safety" // before a restore
 	Final  Kind = "final"  // before a deletion
+	// Imported is what a customer brought along: it never was the client's own until it is restored.
+	Imported Kind = "imported"
 )
 
 // Full reports whether a backup of this kind holds the filestore too, so that a tenant can be restored from it alone.
@@ -61,7 +63,7 @@ func (k Kind) Full() bool { return k != Hourly }
 // Known reports whether k is one of our kinds.
 func (k Kind) Known() bool {
 	switch k {
-	case Daily, Hourly, Manual, Safety, Final:
+	case Daily, Hourly, Manual, Safety, Final, Imported:
 		return true
 	}
 	return false

@@ -30,8 +30,9 @@ type DeskDeps struct {
 
 // DeskOptions bound what owners may ask for; zero values mean the defaults.
 type DeskOptions struct {
-	PerDay   int // backups that an owner may have taken in 24 hours, default 5
-	MostKept int // marks to keep a backup that a client may have, default 10
+	PerDay   int           // backups that an owner may have taken in 24 hours, default 5
+	MostKept int           // marks to keep a backup that a client may have, default 10
+	LinkLife time.Duration // of links to download a backup, default 15 minutes
 }
 
 // Desk is where owners and administrators ask for things to be done with backups: it knows whose they are, sets limits and keeps the
@@ -58,6 +59,7 @@ func NewDesk(deps DeskDeps, opts DeskOptions) (*Desk, error) {
 		deps.Now = time.Now
 	}
 	opts.PerDay, opts.MostKept = cmp.Or(opts.PerDay, 5), cmp.Or(opts.MostKept, 10)
+	opts.LinkLife = cmp.Or(opts.LinkLife, 15*time.Minute)
 	return &Desk{deps: deps, opts: opts}, nil
 }
 
@@ -246,7 +248,7 @@ func (d *Desk) another(ctx context.Context, tx pgx.Tx, b Backup) error {
 	}
 	var found bool
 	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM backups
-		WHERE tenant_id = $1 AND id <> $2 AND state = 'done' AND broken_at IS NULL AND kind <> 'hourly')`, b.TenantID, b.ID).Scan(&found)
+		WHERE tenant_id = $1 AND id <> $2 AND state = 'done' AND broken_at IS NULL AND kind NOT IN ('hourly', 'imported'))`, b.TenantID, b.ID).Scan(&found)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look for another backup: %w", err)

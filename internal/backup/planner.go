@@ -88,13 +88,13 @@ const candidateSQL = `
 			WHERE e.tenant_id = t.id AND e.at >= full_one.started_at AND 'active' IN (e.from_state, e.to_state)),
 		daily.started_at, daily_asked.created_at, any_one.started_at, hourly_asked.created_at
 	FROM tenants t JOIN plans p ON p.id = t.plan_id
-	LEFT JOIN LATERAL (SELECT b.started_at, b.finished_at FROM backups b WHERE b.tenant_id = t.id AND b.kind <> 'hourly' AND b.state = 'done'
+	LEFT JOIN LATERAL (SELECT b.started_at, b.finished_at FROM backups b WHERE b.tenant_id = t.id AND b.kind NOT IN ('hourly', 'imported') AND b.state = 'done'
 		AND b.broken_at IS NULL ORDER BY b.started_at DESC LIMIT 1) full_one ON true
 	LEFT JOIN LATERAL (SELECT b.started_at FROM backups b WHERE b.tenant_id = t.id AND b.kind = 'daily' AND b.verified_at IS NOT NULL
 		AND b.broken_at IS NULL ORDER BY b.created_at DESC LIMIT 1) daily ON true
 	LEFT JOIN LATERAL (SELECT b.created_at FROM backups b WHERE b.tenant_id = t.id AND b.kind = 'daily'
 		ORDER BY b.created_at DESC LIMIT 1) daily_asked ON true
-	LEFT JOIN LATERAL (SELECT b.started_at FROM backups b WHERE b.tenant_id = t.id AND b.state = 'done' AND b.broken_at IS NULL
+	LEFT JOIN LATERAL (SELECT b.started_at FROM backups b WHERE b.tenant_id = t.id AND b.kind <> 'imported' AND b.state = 'done' AND b.broken_at IS NULL
 		ORDER BY b.started_at DESC LIMIT 1) any_one ON true
 	LEFT JOIN LATERAL (SELECT b.created_at FROM backups b WHERE b.tenant_id = t.id AND b.kind = 'hourly'
 		ORDER BY b.created_at DESC LIMIT 1) hourly_asked ON true

@@ -132,7 +132,7 @@ func (p *Planner) turns(ctx context.Context) ([]turn, error) {
 	rows, err := p.deps.Pool.Query(ctx, `
 		SELECT t.id, pick.id, pick.database_bytes + pick.filestore_bytes, first_one.at, proven.at, tried.at, coalesce(tried.failures, 0)
 		FROM tenants t
-		JOIN LATERAL (SELECT b.id, b.database_bytes, b.filestore_bytes FROM backups b WHERE b.tenant_id = t.id AND b.kind <> 'hourly'
+		JOIN LATERAL (SELECT b.id, b.database_bytes, b.filestore_bytes FROM backups b WHERE b.tenant_id = t.id AND b.kind NOT IN ('hourly', 'imported')
 			AND b.state = 'done' AND b.broken_at IS NULL ORDER BY b.proof_failed_at NULLS FIRST, b.started_at DESC LIMIT 1) pick ON true
 		JOIN LATERAL (`+firstSQL+`) first_one ON true
 		LEFT JOIN LATERAL (`+provenSQL+`) proven ON true
@@ -159,11 +159,11 @@ func (p *Planner) turns(ctx context.Context) ([]turn, error) {
 // Rows are told of by subqueries on a tenant t: when it first had a full backup, also one that is long gone, and when one was proven last.
 // One that was old already when it was proven tells nothing of those that came since.
 const (
-	firstSQL = `SELECT min(b.finished_at) AS at FROM backups b WHERE b.tenant_id = t.id AND b.kind <> 'hourly' AND b.verified_at IS NOT NULL`
+	firstSQL = `SELECT min(b.finished_at) AS at FROM backups b WHERE b.tenant_id = t.id AND b.kind NOT IN ('hourly', 'imported') AND b.verified_at IS NOT NULL`
 
 	provenSQL = `SELECT max(b.proven_at) AS at FROM backups b
-		WHERE b.tenant_id = t.id AND b.kind <> 'hourly' AND b.state = 'done' AND b.broken_at IS NULL AND b.proof_failed_at IS NULL
-			AND (b.proven_at < b.started_at + interval '8 days' OR NOT EXISTS (SELECT FROM backups n WHERE n.tenant_id = t.id AND n.kind <> 'hourly'
+		WHERE b.tenant_id = t.id AND b.kind NOT IN ('hourly', 'imported') AND b.state = 'done' AND b.broken_at IS NULL AND b.proof_failed_at IS NULL
+			AND (b.proven_at < b.started_at + interval '8 days' OR NOT EXISTS (SELECT FROM backups n WHERE n.tenant_id = t.id AND n.kind NOT IN ('hourly', 'imported')
 				AND n.state = 'done' AND n.broken_at IS NULL AND n.started_at > b.started_at))`
 )
 

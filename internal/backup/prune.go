@@ -71,7 +71,7 @@ func (p *Planner) shelves(ctx context.Context) ([]*shelf, error) {
 		if len(list) == 0 || list[len(list)-1].tenant != s.tenant {
 			list = append(list, &shelf{tenant: s.tenant, rule: s.rule, gone: s.gone})
 		}
-		c.Daily, c.Full, c.Lifetime = kind == Daily, stored && kind.Full(), p.lifetime(kind)
+		c.Daily, c.Full, c.Lifetime = kind == Daily, stored && kind.Full() && kind != Imported, p.lifetime(kind)
 		last := list[len(list)-1]
 		last.copies = append(last.copies, c)
 		return nil
@@ -86,7 +86,7 @@ func (p *Planner) lifetime(k Kind) time.Duration {
 	switch k {
 	case Hourly:
 		return hourlyLife
-	case Manual:
+	case Manual, Imported:
 		return manualLife
 	case Safety:
 		return safetyLife

@@ -3,6 +3,8 @@ package config
 import (
 	"cmp"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -27,6 +29,10 @@ type Backup struct {
 
 	Proofs      int `env:"BACKUP_PROOFS" envDefault:"1" validate:"min=1,max=3"` // trials at once
 	ProofMaxAge int `env:"BACKUP_PROOF_MAX_AGE_DAYS" envDefault:"8" validate:"min=8,max=366"`
+
+	Dir         string `env:"BACKUP_DIR"` // where uploads wait until they are looked through; default: a folder of the system's for such things
+	ImportGB    int    `env:"BACKUP_IMPORT_MAX_GB" envDefault:"20" validate:"min=1,max=1024"`
+	LinkMinutes int    `env:"BACKUP_LINK_MINUTES" envDefault:"15" validate:"min=1,max=1440"` // of downloads
 }
 
 // Configured reports whether there is a place for backups.
@@ -40,6 +46,14 @@ func (b Backup) KeyPrefix() string {
 	}
 	return prefix + "/"
 }
+
+// UploadDir is a folder of our own, whoever runs other things on this machine.
+func (b Backup) UploadDir() string {
+	return cmp.Or(b.Dir, filepath.Join(os.TempDir(), "odoo-hosting-uploads"))
+}
+
+// LinkLife is how long a link to download a backup is good for.
+func (b Backup) LinkLife() time.Duration { return time.Duration(b.LinkMinutes) * time.Minute }
 
 // FinalRetention is how long what a deleted client left is kept.
 func (b Backup) FinalRetention() time.Duration { return time.Duration(b.FinalDays) * 24 * time.Hour }

@@ -56,6 +56,17 @@ func newAccess(path string, log *slog.Logger) *access {
 	return a
 }
 
+// downloads is where the API's links to backups lie: whoever has one needs nothing else.
+const downloads = "/api/downloads/"
+
+// loggedPath leaves out the secret that a path may hold.
+func loggedPath(path string) string {
+	if strings.HasPrefix(path, downloads) {
+		return downloads + "[redacted]"
+	}
+	return path
+}
+
 // note logs one request that is over.
 func (a *access) note(r *http.Request, v verdict, how answered, client netip.Addr, began time.Time) {
 	if a.file == nil {
@@ -63,7 +74,7 @@ func (a *access) note(r *http.Request, v verdict, how answered, client netip.Add
 	}
 	line := accessLine{
 		Time: began.UTC(), Host: cut(r.Host, longestAgent), Tenant: v.route.Name, TenantID: int64(v.route.TenantID), Method: cut(r.Method, 16),
-		Path: cut(r.URL.Path, longestLogged), Proto: r.Proto, TLS: r.TLS != nil, Status: how.status, Page: v.page,
+		Path: cut(loggedPath(r.URL.Path), longestLogged), Proto: r.Proto, TLS: r.TLS != nil, Status: how.status, Page: v.page,
 		Received: how.received, Sent: how.sent, Millis: float64(how.took.Microseconds()) / 1000, Agent: cut(r.UserAgent(), longestAgent),
 	}
 	if client.IsValid() {

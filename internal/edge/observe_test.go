@@ -34,6 +34,7 @@ func TestEdge_AccessLog(t *testing.T) {
 		"Cookie", "session_id=secret-cookie", "Referer", "http://acme.example.test/?access_token=secret-referrer", "User-Agent", "test/1 \"\t"))
 	require.Equal(t, 200, res.status)
 	require.Equal(t, 404, b.status("http://nobody.example.test/x"))
+	require.Equal(t, 200, b.status("http://acme.example.test/api/downloads/secret-link"))
 	b.raw("GET /a%0ab HTTP/1.1\r\nHost: x\ny\r\n\r\n")
 	b.stop()
 

@@ -10,6 +10,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // fileName is what Odoo calls a file of its filestore: the SHA-1 of its content, in a directory of its first two digits.
@@ -75,6 +76,17 @@ func (f *FilesWriter) Add(archive io.Reader, root string) error {
 			return fmt.Errorf("copy %s of the filestore: %w", name, err)
 		}
 	}
+}
+
+// AddFile adds one file that is called as Odoo does.
+func (f *FilesWriter) AddFile(name string, size int64, modified time.Time, content io.Reader) error {
+	if !ValidFileName(name) {
+		return fmt.Errorf("%q isn't the name of a file of Odoo's", name)
+	}
+	if err := f.add(name, &tar.Header{Size: size, ModTime: modified}, content); err != nil {
+		return fmt.Errorf("copy %s: %w", name, err)
+	}
+	return nil
 }
 
 func (f *FilesWriter) add(name string, from *tar.Header, content io.Reader) error {
