@@ -31,7 +31,9 @@ func (s *Service) Plans(ctx context.Context) ([]Plan, error) {
 }
 
 // Plan returns a plan, also one that is no longer offered: clients keep theirs. Errors: ErrUnknownPlan.
-func (s *Service) Plan(ctx context.Context, id string) (Plan, error) { return s.PlanIn(ctx, s.pool, id) }
+func (s *Service) Plan(ctx context.Context, id string) (Plan, error) {
+	return s.PlanIn(ctx, s.pool, id)
+}
 
 // PlanIn is Plan for those who have a transaction open, or may have: whoever holds one connection and waits for another is waited for by others
 // who do the same.
