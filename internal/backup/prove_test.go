@@ -124,7 +124,8 @@ func TestProve(t *testing.T) {
 	p := build(t)
 	engine := p.startProving()
 	b := p.took(engine, backup.Daily, ops.Done)
-	p.lose() // which is nothing to the backup
+	p.lose()
+
 	helper := "backup_" + path.Base(b.KeyPrefix) + "_proof_files" // what a worker that died left, with a volume
 	require.NoError(t, p.engine.MountVolume(t.Context(), helper, p.cell.name(b.ID.Subject()), p.tenant.ID.String(), p.odoo.Image(), false))
 	op := p.prove(b)
