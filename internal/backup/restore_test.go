@@ -21,6 +21,7 @@ import (
 	"controlplane/internal/ops"
 	"controlplane/internal/ops/opstest"
 	"controlplane/internal/provision"
+	"controlplane/internal/provision/docker"
 	"controlplane/internal/tenants"
 )
 
@@ -91,6 +92,23 @@ func (p *plant) files() map[string]int {
 	require.NoError(p, tree.Close())
 	require.NoError(p, p.engine.RemoveContainer(p.Context(), mount))
 	return found
+}
+
+// leavesNothing sweeps what restores may leave for a day, and wants nothing else to be there than what the tenant uses.
+func (p *plant) leavesNothing() {
+	p.Helper()
+	_, err := p.worker().SweepRestores(p.Context(), time.Now().Add(time.Hour))
+	require.NoError(p, err)
+	now, err := p.tenants.ByID(p.Context(), p.tenant.ID)
+	require.NoError(p, err)
+	volume, _ := provision.Filestore(now)
+	objects, err := p.engine.Objects(p.Context())
+	require.NoError(p, err)
+	require.Equal(p, []docker.Object{{Kind: "volume", Name: volume, Tenant: p.tenant.ID.String()}}, objects)
+	require.Equal(p, []string{p.tenant.DBName}, p.odoo.Databases(p.T))
+	var spares int
+	require.NoError(p, p.pool.QueryRow(p.Context(), "SELECT count(*) FROM spare_volumes").Scan(&spares))
+	require.Zero(p, spares)
 }
 
 // lose is what a restore is for.
@@ -460,7 +478,9 @@ func TestRestore_SurvivesFailuresAndCrashesAtEachStep(t *testing.T) {
 				require.Equal(t, 1000, p.odoo.Partners(p.T))
 				require.Equal(t, tenants.Active, p.state())
 				require.False(t, p.runner.stopped.Load())
+				require.Contains(t, p.files(), backuptest.FileName(logo))
 				p.idle()
+				p.leavesNothing()
 			})
 		})
 	}

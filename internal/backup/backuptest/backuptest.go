@@ -73,6 +73,18 @@ func NewOdooOf(t *testing.T, name string, password secrets.Secret) *Odoo {
 	return o
 }
 
+// Databases are its own and those that restores left beside it.
+func (o *Odoo) Databases(t *testing.T) []string {
+	t.Helper()
+	conn := o.connect(t, "")
+	defer func() { require.NoError(t, conn.Close(t.Context())) }()
+	rows, err := conn.Query(t.Context(), "SELECT datname::text FROM pg_database WHERE starts_with(datname, $1) ORDER BY 1", o.Name)
+	require.NoError(t, err)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return names
+}
+
 // drop drops the database, and what restores left beside it.
 func (o *Odoo) drop(t *testing.T) {
 	t.Helper()
