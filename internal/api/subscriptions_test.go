@@ -74,3 +74,44 @@ func TestBillingSummary_AndAllSubscriptions(t *testing.T) {
 	require.Len(t, list, 2)
 	require.Equal(t, http.StatusUnprocessableEntity, b.get("/api/admin/subscriptions?status=nonsense", admin).Status)
 }
+
+// An owner's, and nobody else's: looked at first, dearer for the difference, cheaper from the next period on.
+func TestChangePlan(t *testing.T) {
+	t.Parallel()
+	b, owner, stranger := subscriber(t)
+	_, err := b.pool.Exec(t.Context(), `UPDATE tenants SET state = 'active', activated_at = now()`)
+	require.NoError(t, err)
+	const path = "/api/payments/change-plan"
+	payments := b.count("payments")
+	for token, status := range map[string]int{"": 401, stranger: 404, b.admin(): 404} {
+		require.Equal(t, status, b.post(path, token, `{"plan":"business","client_name":"acme"}`).Status)
+	}
+	for body, status := range map[string]int{`{}`: 422, `{"plan":"none"}`: 400, `{"plan":5}`: 422, `{"plan":"business","preview":"yes"}`: 422} {
+		require.Equal(t, status, b.post(path, owner, body).Status, body)
+	}
+	a := b.post(path, owner, `{"plan":"business","preview":true}`)
+	require.Equal(t, http.StatusOK, a.Status, "%s", a.Body)
+	require.Equal(t, "payment_required", a.object()["outcome"])
+	require.Positive(t, a.object()["amount_kobo"])
+	require.Equal(t, payments, b.count("payments"))
+
+	_, err = b.pool.Exec(t.Context(), `UPDATE plans SET storage_gb = 8 WHERE id = 'enterprise'`)
+	require.NoError(t, err)
+	_, err = b.pool.Exec(t.Context(), `INSERT INTO tenant_disks (tenant_id, database_bytes, filestore_bytes, measured_at) SELECT id, $1, 0, now() FROM tenants`, int64(9)<<30)
+	require.NoError(t, err)
+	a = b.post(path, owner, `{"plan":"enterprise"}`)
+	require.Equal(t, http.StatusConflict, a.Status)
+	require.Contains(t, a.detail(), "9.00 GB")
+	require.Equal(t, payments, b.count("payments"))
+
+	a = b.post(path, owner, `{"plan":"business"}`)
+	require.Equal(t, http.StatusOK, a.Status, "%s", a.Body)
+	reference, _ := a.object()["reference"].(string)
+	require.NotEmpty(t, a.object()["authorization_url"])
+	b.gateway.pay(reference)
+	require.Equal(t, "success", b.get("/api/payments/verify/"+reference, owner).object()["status"])
+	require.Equal(t, "business", b.get("/api/payments/subscription", owner).object()["plan"])
+	a = b.post(path, owner, `{"plan":"basic"}`)
+	require.Equal(t, "scheduled", a.object()["outcome"])
+	require.Equal(t, "basic", b.get("/api/payments/subscription", owner).object()["next_plan"])
+}
