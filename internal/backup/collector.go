@@ -61,7 +61,7 @@ func (p *Planner) collectClients(ctx context.Context, tell func(d *prometheus.De
 		SELECT t.name, coalesce(extract(epoch FROM s.taken), 0)::float8, coalesce(extract(epoch FROM s.verified), 0)::float8,
 			coalesce(extract(epoch FROM proven.at), 0)::float8, s.bytes::float8
 		FROM tenants t
-		JOIN LATERAL (SELECT max(b.started_at) FILTER (WHERE b.kind <> 'hourly') AS taken, max(b.verified_at) FILTER (WHERE b.kind <> 'hourly') AS verified,
+		JOIN LATERAL (SELECT max(b.started_at) FILTER (WHERE b.kind NOT IN ('hourly', 'imported')) AS taken, max(b.verified_at) FILTER (WHERE b.kind NOT IN ('hourly', 'imported')) AS verified,
 			sum(b.stored_bytes) AS bytes FROM backups b WHERE b.tenant_id = t.id AND b.state = 'done' AND b.broken_at IS NULL) s ON s.bytes IS NOT NULL
 		LEFT JOIN LATERAL (`+provenSQL+`) proven ON true
 		WHERE t.state NOT IN ('deleting', 'deleted') ORDER BY s.taken NULLS FIRST`)

@@ -130,3 +130,18 @@ func TestOrphans_ATemplateThatNoPlanNeedsGoes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, provision.TemplateRemoved, list[1].State, "the row tells the image of those who were cloned from it")
 }
+
+// A sandbox is its own sweep's: neither its database nor its network is an orphan, and its container is its client's.
+func TestOrphans_SandboxesAreNone(t *testing.T) {
+	t.Parallel()
+	s := live(t)
+	tenant, err := s.tenants.ByID(t.Context(), s.tenant.ID)
+	require.NoError(t, err)
+	_, err = s.OpenSandbox(t.Context(), tenant, "backup/17", 0)
+	require.NoError(t, err)
+	found, err := s.Orphans(t.Context())
+	require.NoError(t, err)
+	for _, o := range found {
+		require.Equal(t, provision.KindVolume, o.Kind, "%s: volumes bear no labels in this world, in the real one they are the client's", o.Name)
+	}
+}
