@@ -82,19 +82,6 @@ func (s *Service) Restore(ctx context.Context, id ID, in RestoreInput, with ...a
 	})
 }
 
-// usable wants b to be one that a tenant can be restored from alone.
-func usable(b Backup) error {
-	switch {
-	case b.State == Deleted || b.State == Deleting:
-		return ErrNotFound
-	case !b.Good():
-		return ErrNotGood
-	case !b.Kind.Full():
-		return ErrNotFull
-	}
-	return nil
-}
-
 // restorable holds for one in maintenance too: if something goes on, it is busy, and if not, a restore was given up half-way.
 func restorable(t tenants.Tenant) bool {
 	return slices.Contains([]tenants.State{tenants.Active, tenants.Suspended, tenants.Maintenance}, t.State) && t.Desired != tenants.WantsDeleted

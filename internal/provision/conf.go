@@ -2,9 +2,11 @@ package provision
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 
+	"controlplane/internal/ops"
 	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
@@ -117,4 +119,26 @@ func (c odooConf) render() ([]byte, error) {
 // confFile is the file as it lies in the container: for Odoo's own user to read and nobody to write.
 func confFile(content []byte, image Image) File {
 	return File{Path: confPath, Mode: 0o400, UID: image.UID, GID: image.GID, Content: content}
+}
+
+// conf is the tenant's odoo.conf. In quarantine no name can be looked up, so that the database server's address stands for it.
+func (s *Service) conf(ctx context.Context, w work) ([]byte, error) {
+	c := confOf(w.plan)
+	c.Host, c.Port, c.SSLMode = s.tenantDatabaseHost(gatewayOf(w.subnet)), s.opts.DatabasePort, s.opts.SSLMode
+	c.Database, c.Password, c.MasterPassword = w.tenant.DBName, w.secrets.DBPassword, w.secrets.MasterPassword
+	if w.tenant.QuarantinedAt != nil {
+		c.NoJobs = true
+		address, err := s.databaseAddress(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if address.IsValid() {
+			c.Host = address.String()
+		}
+	}
+	content, err := c.render()
+	if err != nil {
+		return nil, ops.Permanent(err)
+	}
+	return content, nil
 }

@@ -206,28 +206,6 @@ func (s *Service) createContainer(ctx context.Context, w work, id ops.ID) error 
 	return g.Wait()
 }
 
-// conf is the tenant's odoo.conf. In quarantine no name can be looked up, so that the database server's address stands for it.
-func (s *Service) conf(ctx context.Context, w work) ([]byte, error) {
-	c := confOf(w.plan)
-	c.Host, c.Port, c.SSLMode = s.tenantDatabaseHost(gatewayOf(w.subnet)), s.opts.DatabasePort, s.opts.SSLMode
-	c.Database, c.Password, c.MasterPassword = w.tenant.DBName, w.secrets.DBPassword, w.secrets.MasterPassword
-	if w.tenant.QuarantinedAt != nil {
-		c.NoJobs = true
-		address, err := s.databaseAddress(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if address.IsValid() {
-			c.Host = address.String()
-		}
-	}
-	content, err := c.render()
-	if err != nil {
-		return nil, ops.Permanent(err)
-	}
-	return content, nil
-}
-
 // container is the tenant's. Its command passes the image's entry point by: that of the official image would repeat the database's password
 // on Odoo's command line, for every process on the host to read.
 func (s *Service) container(w work, id ops.ID) Container {
@@ -243,14 +221,6 @@ func (s *Service) container(w work, id ops.ID) Container {
 		MemoryMB: w.plan.MemoryMB, CPUMilli: w.plan.CPUMilli, PIDs: w.plan.PIDs, Restart: true,
 		Labels: labels(w, id),
 	}
-}
-
-// resolvers are what the tenant's container asks for names: in quarantine itself, which doesn't answer. A name could tell somebody something.
-func (s *Service) resolvers(t tenants.Tenant) []netip.Addr {
-	if t.QuarantinedAt != nil {
-		return nowhere()
-	}
-	return s.opts.DNS
 }
 
 func labels(w work, id ops.ID) map[string]string {

@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -149,4 +150,12 @@ func (s *Service) Adopt(ctx context.Context, t tenants.Tenant, database string) 
 	}
 	db := TenantDatabase{Name: t.DBName, Subject: t.ID.Subject(), Password: known.DBPassword}
 	return s.database.Adopt(ctx, db, database, s.opts.TenantURL(t.PrimaryDomain))
+}
+
+// resolvers are what the tenant's container asks for names: in quarantine itself, which doesn't answer. A name could tell somebody something.
+func (s *Service) resolvers(t tenants.Tenant) []netip.Addr {
+	if t.QuarantinedAt != nil {
+		return nowhere()
+	}
+	return s.opts.DNS
 }
