@@ -94,7 +94,9 @@ func (i *Importer) convert(ctx context.Context, r *ops.Run, b Backup, t tenants.
 		return err
 	}
 	access.Role = access.Database
+	loaded := &passed{tell: measured(ctx, r), total: in.Script.Bytes}
 	err = i.read(ctx, b.KeyPrefix+scriptObject, in.Script, func(content io.Reader) error {
+		content = loaded.reader(content)
 		if err := i.loader.Load(ctx, access, content, int64(plan.StorageGB)<<30-in.Files.Size); err != nil {
 			return err
 		}
@@ -105,7 +107,7 @@ func (i *Importer) convert(ctx context.Context, r *ops.Run, b Backup, t tenants.
 		return hopeless(err)
 	}
 	r.Note(ctx, "The dump is loaded, apart from everything else")
-	c := &copying{Worker: i.Worker, run: r, backup: b, tenant: t, access: access, m: archive.Manifest{
+	c := &copying{all: &passed{}, Worker: i.Worker, run: r, backup: b, tenant: t, access: access, m: archive.Manifest{
 		Format: archive.Format, Prefix: b.KeyPrefix, Kind: string(b.Kind),
 		TenantID: int64(t.ID), Tenant: t.Name, Domain: t.Domain, PlanID: t.PlanID, Filestore: &in.Files,
 	}}
@@ -127,8 +129,7 @@ func (i *Importer) convert(ctx context.Context, r *ops.Run, b Backup, t tenants.
 
 // hopeless ends an import for which no repetition is of any use.
 func hopeless(err error) error {
-	switch errs.KindOf(err) {
-	case errs.Invalid, errs.TooLarge:
+	if kind := errs.KindOf(err); kind == errs.Invalid || kind == errs.TooLarge {
 		return ops.Unwind(err)
 	}
 	return err

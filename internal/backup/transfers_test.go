@@ -269,7 +269,7 @@ func TestUploadsAreLookedThroughFirst(t *testing.T) {
 	refused(odooZip(t, "18.0", "SELECT 1;"), backup.ErrImportVersion)
 	refused(odooZip(t, "20.0", "SELECT 1;"), backup.ErrImportVersion)
 	refused(odooZip(t, "19.0", "SELECT 1; \\! id\n"), odoozip.ErrCommand)
-	damaged := bytes.Replace(good, []byte("filestore/"+backuptest.FileName("theirs")), []byte("filestore/"+backuptest.FileName("others")), -1)
+	damaged := bytes.ReplaceAll(good, []byte("filestore/"+backuptest.FileName("theirs")), []byte("filestore/"+backuptest.FileName("others")))
 	refused(damaged, odoozip.ErrAltered)
 	_, err := c.intake.Import(t.Context(), c.owner, c.tenant.Name, bytes.NewReader(good), 1<<40)
 	require.ErrorIs(t, err, odoozip.ErrTooLarge, "before any of it is read")
