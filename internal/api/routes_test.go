@@ -105,7 +105,7 @@ func accessTable() []access {
 
 func TestWhoMayUseWhichRoute(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(_ *api.Deps, o *api.Options) { o.Streams.MaxAge = 200 * time.Millisecond })
+	b := setup(t, func(_ *api.Deps, o *api.Options) { o.Streams.MaxAge = 2 * time.Second })
 	tokens := map[string]string{"owner": b.user("owner"), "stranger": b.user("stranger"), "root1": b.admin()}
 	b.client(tokens["owner"], "acme")
 	reference := b.initialize(tokens["owner"], `{"plan":"basic"}`)
