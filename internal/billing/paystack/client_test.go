@@ -121,6 +121,8 @@ func TestVerify_ARoutersNotFoundIsNoAnswer(t *testing.T) {
 	for body, known := range map[string]bool{
 		`{"message":"no Route matched with those values"}`: false,
 		`<html>404</html>`: false,
+		`{"status":false,"message":"Route not found","code":"not_found"}`: false,
+		`{"message":"Not Found"}`:                                       false,
 		`{"status":false,"message":"Transaction not found"}`:            true,
 		`{"status":false,"message":"Transaction reference not found."}`: true,
 	} {

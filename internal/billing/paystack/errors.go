@@ -59,13 +59,14 @@ func (e *apiError) refused() bool {
 }
 
 // notFound: observed as 400 with a code, described as 404. A 404 that isn't Paystack's own has no message (a proxy's page) or one about
-// something else (a router's: "no Route matched …"); taking that for "never charged" would charge again.
+// something else (a router's: "no Route matched …", "Route not found", "Not Found"); taking that for "never charged" would charge again.
 func (e *apiError) notFound() bool {
 	if e.Code == "transaction_not_found" {
 		return true
 	}
 	if e.HTTP == http.StatusNotFound {
-		return strings.Contains(strings.ToLower(e.Message), "not found")
+		text := strings.ToLower(e.Message)
+		return strings.Contains(text, "not found") && (strings.Contains(text, "transaction") || strings.Contains(text, "reference"))
 	}
 	return e.HTTP == http.StatusBadRequest && e.Message == "Transaction reference not found."
 }
