@@ -37,8 +37,8 @@ type backupAnswer struct {
 	Weekly        bool         `json:"weekly"`
 	Monthly       bool         `json:"monthly"`
 	RequestedBy   string       `json:"requested_by"`
-	VerifiedAt    *wireTime    `json:"verified_at"` // when all of it was read back last
-	ProvenAt      *wireTime    `json:"proven_at"`   // when it was restored last, and Odoo answered on it
+	VerifiedAt    *wireTime    `json:"verified_at"`     // when all of it was read back last
+	ProvenAt      *wireTime    `json:"proven_at"`       // when it was restored last, and Odoo answered on it
 	ProofFailedAt *wireTime    `json:"proof_failed_at"` // when it was tried last, if that failed
 	ProofError    *string      `json:"proof_error"`
 	OperationID   *ops.ID      `json:"operation_id"`
