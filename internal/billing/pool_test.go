@@ -38,7 +38,7 @@ func TestTransactions_NeedOneConnectionEach(t *testing.T) {
 	c, p, client := onPlan(t, "basic", cash)
 	c.dropWebhooks()
 	one := c.onOneConnection()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	look := func(d, every time.Duration) {
 		for range d / every {
