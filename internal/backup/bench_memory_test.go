@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/backup"
-	"controlplane/internal/ops"
 )
 
 // peak is the most of the heap that was in use while do ran, and the most memory that the process had, in bytes.
@@ -63,19 +62,17 @@ func TestBenchMemory(t *testing.T) {
 			p.messages(s.rows)
 			p.odoo.Exec(t, "INSERT INTO ir_attachment (name, store_fname) SELECT 'a file', unnest($1::text[])", p.fill(s.size))
 			engine := p.start()
-			p.took(engine, backup.Hourly, ops.Done)
+			p.patiently(engine, backup.Hourly)
 			_, before := peak(t, func() {})
 			var b backup.Backup
 			began := time.Now()
-			heap, resident := peak(t, func() { b = p.took(engine, backup.Manual, ops.Done) })
+			heap, resident := peak(t, func() { b = p.patiently(engine, backup.Manual) })
 			t.Logf("%s: database %d MB, files %d MB in %.0f s, load %s; heap in use at most %d MB, resident at most %d MB, %d MB before (target: 100 MB, flat)", s.name,
 				b.DatabaseBytes>>20, b.FilestoreBytes>>20, time.Since(began).Seconds(), load(t), heap>>20, resident>>20, before>>20)
 			heap, resident = peak(t, func() {
 				op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
 				require.NoError(t, err)
-				op, err = engine.Wait(t.Context(), op.ID)
-				require.NoError(t, err)
-				require.Equal(t, ops.Done, op.State, op.ErrorDetail)
+				p.finished(engine, op.ID)
 			})
 			t.Logf("%s restored: heap in use at most %d MB, resident at most %d MB", s.name, heap>>20, resident>>20)
 		})

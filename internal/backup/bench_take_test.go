@@ -68,7 +68,7 @@ func (p *plant) benchTake(engine *ops.Engine, in *box) backup.Backup {
 			})
 		}},
 		rival{"a backup, files and all, encrypted and read back", func() time.Duration {
-			last = p.took(engine, backup.Manual, ops.Done)
+			last = p.patiently(engine, backup.Manual)
 			copied, _ := p.step(engine, last.OperationID, "copy", "seal")
 			stored = append(stored, copied)
 			return last.FinishedAt.Sub(last.CreatedAt)
@@ -104,9 +104,7 @@ func (p *plant) benchRestore(engine *ops.Engine, in *box, b backup.Backup) {
 		rival{"a restore until it is loaded and compared, files and all", func() time.Duration {
 			op, err := p.backups.Restore(p.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
 			require.NoError(p, err)
-			op, err = engine.Wait(p.Context(), op.ID)
-			require.NoError(p, err)
-			require.Equal(p, ops.Done, op.State, op.ErrorDetail)
+			p.finished(engine, op.ID)
 			all, _ := p.step(engine, op.ID, "safety", "start")
 			whole = append(whole, all)
 			loaded, _ := p.step(engine, op.ID, "load", "load")

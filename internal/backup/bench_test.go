@@ -18,7 +18,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"controlplane/internal/backup"
 	"controlplane/internal/backup/backuptest"
+	"controlplane/internal/ops"
 	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/provision"
 	"controlplane/internal/secrets"
@@ -99,6 +101,22 @@ func (p *plant) fill(s size) []string {
 	require.NoError(p, p.engine.WriteTree(p.Context(), mount, in))
 	require.NoError(p, p.engine.RemoveContainer(p.Context(), mount))
 	return names
+}
+
+// patiently takes a backup, however long that may be.
+func (p *plant) patiently(engine *ops.Engine, kind backup.Kind) backup.Backup {
+	p.Helper()
+	p.finished(engine, p.take(kind).OperationID)
+	page, err := p.backups.List(p.Context(), backup.Filter{Limit: 1})
+	require.NoError(p, err)
+	return page.Backups[0]
+}
+
+func (p *plant) finished(engine *ops.Engine, id ops.ID) {
+	p.Helper()
+	op, err := engine.Wait(p.Context(), id)
+	require.NoError(p, err)
+	require.Equal(p, ops.Done, op.State, op.ErrorDetail)
 }
 
 // box is a container that runs already, with PostgreSQL's programs, the filestore at /files and a folder of ours at /out: what is compared
