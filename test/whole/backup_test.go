@@ -83,6 +83,7 @@ func TestBackupAndRestore(t *testing.T) {
 	require.NotNil(t, b["verified_at"])
 	require.Greater(t, b["files"].(float64), 1.0)
 	requireSealed(t, b["s3_key"].(string), secret, "Kept Customer")
+	c.prove(path)
 
 	o.model("ir.attachment", "unlink", []any{[]any{file}}, nil)
 	o.model("res.partner", "create", []any{map[string]any{"name": "Later Customer"}}, nil)
@@ -102,6 +103,7 @@ func TestBackupAndRestore(t *testing.T) {
 	list := c.call(http.MethodGet, "/api/backups?client_name="+name, nil, http.StatusOK)["backups"].([]any)
 	require.Equal(t, "safety", list[0].(map[string]any)["backup_type"])
 	require.Equal(t, "completed", list[0].(map[string]any)["status"])
+	c.damage(path, b["s3_key"].(string))
 }
 
 // requireSealed looks at what the store has of a backup.
