@@ -38,7 +38,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newServeCommand(), newEdgeCommand(), newMigrateCommand(),
 		newAdminCommand(openAccounts, newAdminRekeyCommand(rekey), newAdminAuditCommand(verifyAudit), newAdminOrphansCommand(listOrphans),
-			newAdminWebhookCommand(replayEvents), newAdminBillingCommand(backfill)),
+			newAdminWebhookCommand(replayEvents), newAdminBillingCommand(backfill), newAdminEdgesCommand(openEdges)),
 		newCertCommand(openCertificates), newBackupCommand(openVault, runBackup, restoreInPlace, tryBackup), newDevCommand(), newSimulatorCommand(), newNetguardCommand(),
 	)
 	return root

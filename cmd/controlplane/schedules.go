@@ -19,7 +19,7 @@ func (p *platform) wireSchedules() {
 	p.schedules = cleanup.New(cleanup.Deps{
 		Pool: p.pool, Ops: p.ops, Tenants: p.tenants, Money: p.billing, Audit: p.audit, Log: p.log,
 	}, cleanup.Options{})
-	p.schedules.Add(p.schedules.Unpaid(), p.schedules.Deletions())
+	p.schedules.Add(p.schedules.Unpaid(), p.schedules.Deletions(), p.schedules.Edges(p.cfg.Edge.SilentAfter()))
 	p.schedules.Add(
 		cleanup.Sweep{
 			Name: "payments", Description: "Asks the payment gateway about payments that aren't finished", Cron: "@every 5s",

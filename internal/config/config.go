@@ -53,8 +53,9 @@ type Edge struct {
 	PublicURL string `env:"EDGE_PUBLIC_URL" envDefault:"http://localhost:8080" validate:"http_url"` // scheme and port of tenants' addresses
 	ProbeURL  string `env:"EDGE_PROBE_URL" validate:"omitempty,http_url"`                           // where the worker reaches the edge; default: loopback at EDGE_LISTEN's port
 	StateFile string `env:"EDGE_STATE_FILE" envDefault:"/var/lib/odoo-hosting/edge-routes.json"`
-	API       string `env:"EDGE_API_UPSTREAM" validate:"omitempty,hostname_port"` // of an API that the edge shows at api.<BASE_DOMAIN>; default: none
-	AccessLog string `env:"EDGE_ACCESS_LOG"`                                      // "off": none; default: edge-access.log beside StateFile
+	Silent    int    `env:"EDGE_SILENT_MINUTES" envDefault:"10" validate:"min=5,max=1440"` // without a report until somebody is told; edges report every 2
+	API       string `env:"EDGE_API_UPSTREAM" validate:"omitempty,hostname_port"`          // of an API that the edge shows at api.<BASE_DOMAIN>; default: none
+	AccessLog string `env:"EDGE_ACCESS_LOG"`                                               // "off": none; default: edge-access.log beside StateFile
 	Metrics   string `env:"EDGE_METRICS_LISTEN" validate:"omitempty,hostname_port|startswith=:"`
 
 	BrandColor string `env:"BRAND_COLOR" validate:"omitempty,hexcolor,len=7"`
@@ -72,6 +73,9 @@ func (e Edge) AccessLogFile() string {
 	}
 	return e.AccessLog
 }
+
+// SilentAfter returns how long an edge may report nothing.
+func (e Edge) SilentAfter() time.Duration { return time.Duration(e.Silent) * time.Minute }
 
 // Auth holds what signs tokens and seals secrets.
 type Auth struct {

@@ -27,5 +27,7 @@ var (
 	ErrBadHours         = errs.InvalidField("hours_until_deletion", "out_of_range", "hours_until_deletion must be between 12 and 720")
 	ErrBadReason        = errs.InvalidField("reason", "bad_text", "reason must be one line of at most 500 characters")
 	ErrNoReason         = errs.InvalidField("reason", "required", "Say why, in reason")
+	ErrEdgeNotFound     = errs.New(errs.NotFound, "edge_not_found", "No edge of that id has reported")
+	ErrEdgeReporting    = errs.New(errs.Conflict, "edge_reporting", "That edge still reports: stop it for good, and forget it when it is silent")
 	ErrNoSecrets        = errs.New(errs.Internal, "no_secrets", "The client has no secrets yet")
 )
