@@ -31,16 +31,16 @@ type place struct {
 // load fills a place with a full backup, and wants it to be what the manifest says: the same database.uuid, modules and row counts, and a
 // file for each attachment. What it leaves in the place when it fails is the caller's to drop. tell hears often how far it is, in bytes; it may be nil.
 // Errors: ErrNotFull, ErrNotTheSame, ErrNoSpace, ErrObjectMissing, archive.ErrDamaged, archive.ErrWrongKey, ErrDatabaseUnreachable.
-func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(done, total int64)) (archive.Manifest, error) {
+func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(done, total int64)) error {
 	m, err := w.readManifest(ctx, b.KeyPrefix)
 	if err != nil {
-		return m, err
+		return err
 	}
 	if m.Filestore == nil {
-		return m, ErrNotFull
+		return ErrNotFull
 	}
 	if err := w.fits(ctx, m); err != nil {
-		return m, err
+		return err
 	}
 	all := &passed{tell: tell, total: m.Dump.Bytes + m.Filestore.Bytes}
 	var files fileNames
@@ -54,9 +54,9 @@ func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(done,
 		return err
 	})
 	if err != nil {
-		return m, err
+		return err
 	}
-	return m, w.compare(ctx, into.access, m.Database, files)
+	return w.compare(ctx, into.access, m.Database, files)
 }
 
 // databaseFactor is what a dump becomes, for it and for the database: a dump only names indexes, and the server writes ahead.

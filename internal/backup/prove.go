@@ -161,7 +161,7 @@ func (w *Worker) loadTrial(ctx context.Context, t trial) error {
 	if err != nil {
 		return ErrNoSandbox.WithCause(err)
 	}
-	_, err = w.load(ctx, t.backup, place{
+	err = w.load(ctx, t.backup, place{
 		access: Access{
 			TenantID: t.tenant.ID, Database: cell.Database, Role: cell.Database, Password: cell.Password, Tool: tool,
 		},

@@ -49,7 +49,7 @@ func (w *Worker) loadBeside(ctx context.Context, r restore) error {
 		return err
 	}
 	_, dir := w.opts.Filestore(r.tenant)
-	_, err = w.load(ctx, r.backup, place{access: access, volume: volume, dir: dir}, measured(ctx, r.Run))
+	err = w.load(ctx, r.backup, place{access: access, volume: volume, dir: dir}, measured(ctx, r.Run))
 	if err != nil || !r.copies() {
 		return err
 	}

@@ -33,12 +33,12 @@ type Operation struct {
 	Kind          string
 	Subject       string // "tenant/42"
 	State         State
-	Step          string // the step being done, or done last
-	StepIndex     int    // 0-based
-	StepCount     int    // 0 when the workflow isn't registered in this process
-	Attempt       int    // of the present step, 1-based once it has begun
-	Error         string // of the last attempt; safe to show to the owner
-	ErrorDetail   string // the same for admins and logs
+	Step          string    // the step being done, or done last
+	StepIndex     int       // 0-based
+	StepCount     int       // 0 when the workflow isn't registered in this process
+	Attempt       int       // of the present step, 1-based once it has begun
+	Error         string    // of the last attempt; safe to show to the owner
+	ErrorDetail   string    // the same for admins and logs
 	Progress      *Progress // of the present step, if it tells
 	StepStartedAt time.Time
 	CreatedAt     time.Time
