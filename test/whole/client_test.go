@@ -2,6 +2,7 @@ package whole_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -178,6 +179,7 @@ type odoo struct {
 	t    *testing.T
 	host string
 	http *http.Client
+	edge string // base URL of the edge that is asked; "": the platform's own
 }
 
 func visit(t *testing.T, name string) *odoo {
@@ -190,10 +192,11 @@ func visit(t *testing.T, name string) *odoo {
 // request builds a request to the edge for the tenant's host.
 func (o *odoo) request(method, path string, body io.Reader) *http.Request {
 	o.t.Helper()
-	req, err := http.NewRequestWithContext(o.t.Context(), method, shared.Edge+path, body)
+	base := cmp.Or(o.edge, shared.Edge)
+	req, err := http.NewRequestWithContext(o.t.Context(), method, base+path, body)
 	require.NoError(o.t, err)
 	req.Header.Set("X-Forwarded-For", randomAddress()) // the edge limits addresses
-	req.Host = o.host + ":" + harness.Port(strings.TrimPrefix(shared.Edge, "http://"))
+	req.Host = o.host + ":" + harness.Port(req.URL.Host)
 	return req
 }
 

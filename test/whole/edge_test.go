@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"controlplane/test/harness"
 )
 
 const (
@@ -41,23 +39,23 @@ var stricter = map[string][]string{
 	"X-Frame-Options": {"DENY"}, "Referrer-Policy": {"same-origin", "strict-origin", "no-referrer", "strict-origin-when-cross-origin"},
 }
 
-// TestEdge has one real Odoo do what a proxy may get in the way of.
+// TestEdge has one real Odoo do what a proxy may get in the way of, over HTTPS: through another edge beside the platform's own.
 func TestEdge(t *testing.T) {
 	t.Parallel()
 	c := signUp(t)
 	name := c.provision("basic")
 	login, password := c.credentials(name)
-	o := visit(t, name)
-	_, err := o.login(name, login, password)
-	require.NoError(t, err)
-	t.Run("the checklist's headers", func(t *testing.T) { requireSecurityHeaders(t, o) })
+	front := startSecureEdge(t)
+	o := front.visit(t, name)
+	requireSecureLogin(t, o, name, login, password)
+	t.Run("the checklist's headers", func(t *testing.T) { requireSecurityHeaders(t, o, front.visit(t, "nobody")) })
 	t.Run("a message arrives on the bus", func(t *testing.T) { requireBusMessage(t, o) })
 	t.Run("100 MB up and down", func(t *testing.T) { requireLargeAttachment(t, o) })
 	t.Run("too large", func(t *testing.T) { requireTooLarge(t, o) })
 	t.Run("the database manager is closed", func(t *testing.T) { requireNoDatabaseManager(t, o, name, login, password) })
 }
 
-func requireSecurityHeaders(t *testing.T, o *odoo) {
+func requireSecurityHeaders(t *testing.T, o, unknown *odoo) {
 	t.Helper()
 	rules := regexp.MustCompile(`add_header (\S+) "([^"]+)" always;`).FindAllStringSubmatch(nginxSecurity, -1)
 	require.Len(t, rules, 5)
@@ -65,7 +63,6 @@ func requireSecurityHeaders(t *testing.T, o *odoo) {
 	require.Equal(t, http.StatusOK, status)
 	asset := regexp.MustCompile(`/web/assets/[^"]+\.css`).FindString(page)
 	require.NotEmpty(t, asset)
-	unknown := visit(t, "nobody")
 	for path, from := range map[string]*odoo{
 		"/": o, "/web/login": o, "/odoo": o, asset: o, "/web/image/res.users/2/avatar_128": o, "/nothing-there": o, "/web/database/manager": o,
 		"/web/health": o, "/?": unknown,
@@ -86,6 +83,8 @@ func requireSecurityHeaders(t *testing.T, o *odoo) {
 		for _, header := range []string{"Server", "Via", "X-Powered-By"} {
 			require.Empty(t, resp.Header.Values(header), "%s %s", path, header)
 		}
+		require.Equal(t, 2, resp.ProtoMajor, path)
+		require.Equal(t, []string{"max-age=31536000"}, resp.Header.Values("Strict-Transport-Security"), path)
 		if path == asset {
 			require.Contains(t, resp.Header.Get("Cache-Control"), "max-age=31536000", "what may be kept long, may be kept long")
 		}
@@ -98,7 +97,7 @@ func requireBusMessage(t *testing.T, o *odoo) {
 	requireWebSocket(t, o)
 	conn, in := o.websocket(t)
 	defer func() { _ = conn.Close() }()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(activeTimeout)))
 	writeFrame(t, conn, `{"event_name":"subscribe","data":{"channels":[],"last":0}}`)
 	call := func(model, method string, args ...any) any {
 		result, err := o.rpc("/web/dataset/call_kw", map[string]any{"model": model, "method": method, "args": args, "kwargs": map[string]any{}})
@@ -142,18 +141,17 @@ func requireBusMessage(t *testing.T, o *odoo) {
 func (o *odoo) websocket(t *testing.T) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	req := o.request(http.MethodGet, "/websocket?version="+o.busVersion(t), nil)
-	cookies := o.http.Jar.Cookies(&url.URL{Scheme: "http", Host: req.Host})
+	cookies := o.http.Jar.Cookies(&url.URL{Scheme: req.URL.Scheme, Host: req.Host})
 	require.NotEmpty(t, cookies, "the session's")
 	for _, cookie := range cookies {
 		req.AddCookie(cookie)
 	}
 	for header, value := range map[string]string{
-		"Origin": "http://" + req.Host, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+		"Origin": req.URL.Scheme + "://" + req.Host, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 	} {
 		req.Header.Set(header, value)
 	}
-	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(shared.Edge, "http://"), 10*time.Second)
-	require.NoError(t, err)
+	conn := o.dial(t)
 	require.NoError(t, req.Write(conn))
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, req)
@@ -237,7 +235,7 @@ func requireLargeAttachment(t *testing.T, o *odoo) {
 	}()
 	patient := *o.http
 	patient.Timeout = transferTimeout
-	o = &odoo{t: t, host: o.host, http: &patient}
+	o = &odoo{t: t, host: o.host, http: &patient, edge: o.edge}
 	req := o.request(http.MethodPost, "/web/binary/upload_attachment", read)
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	status, text := o.do(req)
@@ -261,12 +259,11 @@ func requireLargeAttachment(t *testing.T, o *odoo) {
 // requireTooLarge begins to send a body beyond the plan's limit, and reads why it isn't taken.
 func requireTooLarge(t *testing.T, o *odoo) {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(shared.Edge, "http://"), 10*time.Second)
-	require.NoError(t, err)
+	conn := o.dial(t)
 	defer func() { _ = conn.Close() }()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
-	_, err = fmt.Fprintf(conn, "POST /web/binary/upload_attachment HTTP/1.1\r\nHost: %s:%s\r\nAccept: text/html\r\nContent-Length: %d\r\n\r\n",
-		o.host, harness.Port(strings.TrimPrefix(shared.Edge, "http://")), 129<<20)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(activeTimeout)))
+	_, err := fmt.Fprintf(conn, "POST /web/binary/upload_attachment HTTP/1.1\r\nHost: %s\r\nAccept: text/html\r\nContent-Length: %d\r\n\r\n",
+		o.request(http.MethodPost, "/", nil).Host, 129<<20)
 	require.NoError(t, err)
 	go func() { // as browsers do, it sends until it is told
 		piece := make([]byte, 64<<10)

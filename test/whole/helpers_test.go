@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"controlplane/test/harness"
 )
 
 func mustPort(t *testing.T, text string) int {
@@ -90,13 +88,12 @@ func requireWebSocket(t *testing.T, o *odoo) {
 // upgrade asks for a WebSocket and returns the status.
 func upgrade(t *testing.T, o *odoo) int {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(shared.Edge, "http://"), 10*time.Second)
-	require.NoError(t, err)
+	conn := o.dial(t)
 	defer func() { _ = conn.Close() }()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
-	origin := "http://" + o.host + ":" + harness.Port(strings.TrimPrefix(shared.Edge, "http://"))
-	_, err = fmt.Fprintf(conn, "GET /websocket?version=19.0-2 HTTP/1.1\r\nHost: %s\r\nOrigin: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", strings.TrimPrefix(origin, "http://"), origin)
+	req := o.request(http.MethodGet, "/", nil)
+	_, err := fmt.Fprintf(conn, "GET /websocket?version=19.0-2 HTTP/1.1\r\nHost: %s\r\nOrigin: %s://%[1]s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", req.Host, req.URL.Scheme)
 	require.NoError(t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
