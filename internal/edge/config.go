@@ -38,7 +38,7 @@ func (e *Edge) config() (*caddy.Config, error) {
 func (e *Edge) servers() object {
 	servers := object{"edge": e.server()}
 	if e.tls != nil {
-		servers["edge_tls"] = e.tlsServer()
+		servers[tlsServerName] = e.tlsServer()
 	}
 	return servers
 }

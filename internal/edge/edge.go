@@ -169,6 +169,9 @@ func (e *Edge) Run(ctx context.Context) error {
 		return fmt.Errorf("start the edge on %s: %w", e.opts.Listen, err)
 	}
 	e.log.InfoContext(ctx, "edge is listening", "listen", e.opts.Listen, "tls", e.tls.address(), "base_domain", e.opts.BaseDomain)
+	if e.tls != nil {
+		feeders.Go(func() { e.serveQUIC(ctx) })
+	}
 	e.listening.Store(true)
 	e.checkHandOver(ctx)
 	<-ctx.Done()

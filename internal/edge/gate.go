@@ -53,10 +53,12 @@ type verdict struct {
 // ServeHTTP answers or passes on one request.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	began := time.Now()
-	g.edge.open.requests.Add(1)
-	defer g.edge.open.requests.Add(-1)
+	if !connectsSocket(r) { // as one of HTTP/1.1 is nobody's to wait for
+		g.edge.open.requests.Add(1)
+		defer g.edge.open.requests.Add(-1)
+	}
 	w.Header().Del("Server")
-	g.edge.tls.announce(w.Header())
+	g.edge.tls.announce(w.Header(), r)
 	g.edge.releaseConnection(w.Header(), r)
 	client, https := takeAddress(r)
 	if g.answersChallenge(w, r, client, began) {

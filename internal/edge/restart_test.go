@@ -24,13 +24,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 
+	"controlplane/internal/certs"
 	"controlplane/internal/edge"
+	"controlplane/internal/secrets"
 	"controlplane/internal/tenants"
 )
 
 const (
 	roleVariable = "EDGE_TEST_ROLE" // what this program is when it starts itself: "world" or "edge"
 	worldEdge    = "127.0.0.1:8080"
+	worldTLS     = "127.0.0.1:8443"
 	worldTimeout = 30 * time.Second
 )
 
@@ -63,8 +66,19 @@ func runEdgeProcess(t *testing.T) {
 	pool, err := pgxpool.New(ctx, "postgres://nobody@127.0.0.1:1/nothing?sslmode=disable&connect_timeout=1")
 	require.NoError(t, err)
 	defer pool.Close()
+	var https *edge.TLS
+	if dir := os.Getenv("EDGE_TEST_TLS"); dir != "" {
+		sealer, err := secrets.NewSealer(dataKey)
+		require.NoError(t, err)
+		folder, err := certs.NewFolder(filepath.Join(dir, "certificates"), sealer)
+		require.NoError(t, err)
+		https = &edge.TLS{
+			Listen: worldTLS, Store: certs.NewStore(pool, sealer), Folder: folder,
+			CertFile: filepath.Join(dir, "chain.pem"), KeyFile: filepath.Join(dir, "key.pem"),
+		}
+	}
 	e, err := edge.New(edge.Options{
-		Listen: worldEdge, BaseDomain: "example.test", Pool: pool, StateFile: os.Getenv("EDGE_TEST_STATE"), MetricsListen: os.Getenv("EDGE_TEST_METRICS"),
+		TLS: https, Listen: worldEdge, BaseDomain: "example.test", Pool: pool, StateFile: os.Getenv("EDGE_TEST_STATE"), MetricsListen: os.Getenv("EDGE_TEST_METRICS"),
 		AccessLog: os.Getenv("EDGE_TEST_LOG"), LameDuck: 300 * time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stdout, nil)),
 	})
 	require.NoError(t, err)

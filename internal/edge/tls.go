@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"controlplane/internal/acme"
@@ -46,6 +47,7 @@ type tlsSide struct {
 	mirror *certs.Mirror
 	keeper *acme.Keeper  // nil: no ACME
 	news   chan struct{} // one slot: there may be new certificates in the database
+	quic   atomic.Bool   // HTTP/3 is served
 }
 
 func (e *Edge) newTLS(opts TLS) (*tlsSide, error) {

@@ -40,8 +40,8 @@ func (g *gate) movesToHTTPS(r *http.Request, https bool) (verdict, bool) {
 
 // announce has browsers look for HTTP/3 at the port that they see, which isn't the one that we listen on where something in front of us
 // passes ports on.
-func (t *tlsSide) announce(h http.Header) {
-	if t != nil && len(h["Alt-Svc"]) > 0 {
+func (t *tlsSide) announce(h http.Header, r *http.Request) {
+	if t != nil && r.TLS != nil && r.ProtoMajor < 3 && t.quic.Load() {
 		h["Alt-Svc"] = []string{`h3=":` + cmp.Or(t.PublicPort, "443") + `"; ma=2592000`}
 	}
 }

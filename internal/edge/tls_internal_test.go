@@ -72,15 +72,21 @@ func TestCertificateFiles_AreReadAgainWhenBothFit(t *testing.T) {
 
 func TestAnnounce_NamesThePortThatBrowsersSee(t *testing.T) {
 	t.Parallel()
-	for port, want := range map[string]string{"": "443", "443": "443", "8443": "8443"} {
-		h := http.Header{"Alt-Svc": {`h3=":9999"; ma=2592000`}}
-		(&tlsSide{TLS: TLS{PublicPort: port}}).announce(h)
-		require.Equal(t, []string{`h3=":` + want + `"; ma=2592000`}, h["Alt-Svc"])
+	https := &http.Request{TLS: &tls.ConnectionState{}, ProtoMajor: 2}
+	announced := func(side *tlsSide, r *http.Request) []string {
+		h := http.Header{}
+		side.announce(h, r)
+		return h["Alt-Svc"]
 	}
-	h := http.Header{}
-	(&tlsSide{}).announce(h)
-	(*tlsSide)(nil).announce(h)
-	require.Empty(t, h, "nothing where Caddy says nothing")
+	for port, want := range map[string]string{"": "443", "443": "443", "8443": "8443"} {
+		side := &tlsSide{TLS: TLS{PublicPort: port}}
+		require.Empty(t, announced(side, https), "another edge has the port still")
+		side.quic.Store(true)
+		require.Equal(t, []string{`h3=":` + want + `"; ma=2592000`}, announced(side, https))
+		require.Empty(t, announced(side, &http.Request{ProtoMajor: 1}), "plain HTTP moves to HTTPS")
+		require.Empty(t, announced(side, &http.Request{TLS: &tls.ConnectionState{}, ProtoMajor: 3}))
+	}
+	require.Empty(t, announced(nil, https))
 }
 
 func TestCalm_KeepsSomeLinesOfEachMessage(t *testing.T) {

@@ -41,13 +41,12 @@ func (e *Edge) tlsApp() object {
 	return app
 }
 
-// tlsServer is as the server for HTTP, with TLS 1.2 or newer, HTTP/2 and HTTP/3. Caddy offers only suites with forward secrecy and
-// authenticated encryption.
+// tlsServer is as the server for HTTP, with TLS 1.2 or newer and HTTP/2; serveQUIC adds HTTP/3. Caddy offers only suites with forward secrecy
+// and authenticated encryption.
 func (e *Edge) tlsServer() object {
 	server := e.server()
 	server["listen"] = []string{e.tls.Listen}
-	server["protocols"] = []string{"h1", "h2", "h3"}
-	server["allow_0rtt"] = false // early data can be sent again by anybody who saw it, and Odoo doesn't know
+	server["protocols"] = []string{"h1", "h2"}
 	server["tls_connection_policies"] = []object{{"protocol_min": "tls1.2"}}
 	return server
 }

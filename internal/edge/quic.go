@@ -1,0 +1,143 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/time/rate"
+)
+
+const (
+	tlsServerName = "edge_tls"
+	// quicLook is how often an edge looks whether the one before it has let the port go.
+	quicLook = 250 * time.Millisecond
+	// unprovenHandshakes is from how many handshakes a second clients have to show first that their address is theirs.
+	unprovenHandshakes = 1000
+)
+
+// serveQUIC serves HTTP/3 with the routes of HTTPS until ctx ends, and finishes what was begun. One process has the port to itself: among
+// sockets that share one the kernel deals out packets, not connections, so that a second edge would break those of the first. It takes HTTP/3
+// up when the first has let go; until then browsers, to which nothing is announced, use HTTP/2.
+func (e *Edge) serveQUIC(ctx context.Context) {
+	conn, err := claimUDP(ctx, e.tls.Listen)
+	if err != nil {
+		if ctx.Err() == nil {
+			e.log.WarnContext(ctx, "edge serves no HTTP/3", "listen", e.tls.Listen, "error", err)
+		}
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	var asked inFlight
+	server, listener, stop, err := e.openQUIC(conn, &asked)
+	if err != nil {
+		e.log.ErrorContext(ctx, "edge serves no HTTP/3", "listen", e.tls.Listen, "error", err)
+		return
+	}
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- server.ServeListener(listener) }()
+	e.tls.quic.Store(true)
+	e.log.InfoContext(ctx, "edge serves HTTP/3", "listen", e.tls.Listen)
+	select {
+	case err := <-ended:
+		e.tls.quic.Store(false)
+		e.log.ErrorContext(ctx, "edge serves HTTP/3 no more", "error", err)
+		return
+	case <-ctx.Done():
+	}
+	e.tls.quic.Store(false)
+	_ = listener.Close() // who comes now is refused at once, and uses TCP
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.LameDuck+e.opts.DrainTimeout)
+	defer cancel()
+	go func() { // clients are told to go, and needn't
+		defer cancel()
+		asked.wait(leaving, e.opts.LameDuck)
+	}()
+	if err := server.Shutdown(leaving); err != nil && !errors.Is(err, context.Canceled) {
+		e.log.WarnContext(ctx, "edge cuts off what takes too long over HTTP/3", "requests", asked.Load())
+	}
+}
+
+// inFlight counts requests that have to be finished. A WebSocket is nobody's to wait for.
+type inFlight struct{ atomic.Int64 }
+
+func (f *inFlight) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !connectsSocket(r) {
+			f.Add(1)
+			defer f.Add(-1)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// wait returns when nothing was going on for the time of quiet, or ctx ends.
+func (f *inFlight) wait(ctx context.Context, quiet time.Duration) {
+	look := time.NewTicker(drainLook)
+	defer look.Stop()
+	for since := time.Duration(0); since < quiet; {
+		select {
+		case <-look.C:
+			if since += drainLook; f.Load() > 0 {
+				since = 0
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// openQUIC returns what serves HTTP/3 on conn.
+func (e *Edge) openQUIC(conn net.PacketConn, asked *inFlight) (*http3.Server, *quic.EarlyListener, func(), error) {
+	active := caddy.ActiveContext()
+	app, err := active.App("http")
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("find Caddy's servers: %w", err)
+	}
+	web, ok := app.(*caddyhttp.App)
+	if !ok || web.Servers[tlsServerName] == nil {
+		return nil, nil, nil, errors.New("find Caddy's servers: there is none for HTTPS")
+	}
+	https := web.Servers[tlsServerName]
+	limiter := rate.NewLimiter(unprovenHandshakes, unprovenHandshakes)
+	transport := &quic.Transport{Conn: conn, VerifySourceAddress: func(net.Addr) bool { return !limiter.Allow() }}
+	config := http3.ConfigureTLSConfig(https.TLSConnPolicies.TLSConfig(active))
+	// Early data can be sent again by anybody who saw it, and Odoo doesn't know.
+	listener, err := transport.ListenEarly(config, &quic.Config{InitialPacketSize: 1200, Allow0RTT: false})
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("listen for QUIC: %w", err)
+	}
+	server := &http3.Server{
+		Handler: asked.counted(https), TLSConfig: config,
+		MaxHeaderBytes: https.MaxHeaderBytes,
+		IdleTimeout:    time.Duration(https.IdleTimeout),
+	}
+	return server, listener, func() { _ = transport.Close() }, nil
+}
+
+// claimUDP binds address for this process alone; it waits for another that has it.
+func claimUDP(ctx context.Context, address string) (net.PacketConn, error) {
+	look := time.NewTicker(quicLook)
+	defer look.Stop()
+	for {
+		conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", address)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
+			return conn, err
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
