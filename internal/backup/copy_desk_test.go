@@ -84,4 +84,9 @@ func TestDesk_MakesNewClientsCopies(t *testing.T) {
 	o.exec("UPDATE tenants SET state = 'deleted', desired = 'deleted', deleted_at = now() WHERE id = $1", twin.ID)
 	_, err = o.backups.Delete(t.Context(), b.ID)
 	require.NoError(t, err)
+	o.done()
+	o.now = o.now.AddDate(1, 0, 0)
+	o.exec("UPDATE backups SET state = 'deleted', deleted_at = created_at")
+	o.prune(o.planner(backup.PlannerOptions{}))
+	require.Zero(t, o.count("backups"), "who was to be a copy, and is gone, keeps no row")
 }

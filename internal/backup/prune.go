@@ -156,6 +156,10 @@ func (p *Planner) forget(ctx context.Context) error {
 		if err := p.deps.Backups.ops.ForgetSubjects(ctx, subjects); err != nil {
 			return err
 		}
+		// Clients that were given up before they became copies would speak of theirs for ever.
+		if _, err := p.deps.Pool.Exec(ctx, "UPDATE tenants SET copy_of = NULL WHERE copy_of = ANY($1)", gone); err != nil {
+			return fmt.Errorf("forget what was to be copied: %w", err)
+		}
 		if _, err := p.deps.Pool.Exec(ctx, "DELETE FROM backups WHERE id = ANY($1)", gone); err != nil {
 			return fmt.Errorf("forget backups that are gone: %w", err)
 		}
