@@ -5,6 +5,7 @@ import "controlplane/internal/errs"
 // What an import may find wrong with what it was given, or with the moment; all are safe to show.
 var (
 	ErrImportSQL     = errs.New(errs.Invalid, "import_sql", "The database server refuses a statement of dump.sql.")
+	ErrImportLong    = errs.New(errs.Invalid, "import_too_long", "The database server has worked at dump.sql for three hours, so it was given up; our staff can help.")
 	ErrImportVersion = errs.New(errs.Invalid, "import_version", "The backup is of another version of Odoo than the client has.")
 	ErrImportNotOdoo = errs.New(errs.Invalid, "import_not_odoo", "What dump.sql holds isn't the database of an Odoo.")
 	ErrImportLacks   = errs.New(errs.Invalid, "import_files_missing", "Files that the database speaks of are missing in the zip.")

@@ -8,12 +8,17 @@ type lane int
 const (
 	laneScheduled lane = iota
 	laneAsked          // for what somebody waits: a person, a restore, a deletion
+	laneImports        // of strangers' dumps, which may take any time that they like
 	laneLooks          // at what is stored
 )
 
 func laneOf(k Kind) lane {
-	if k == Daily || k == Hourly {
+	switch k {
+	case Daily, Hourly:
 		return laneScheduled
+	case Imported:
+		return laneImports
+	case Manual, Safety, Final:
 	}
 	return laneAsked
 }
@@ -22,7 +27,7 @@ func laneOf(k Kind) lane {
 type lanes [laneLooks + 1]*semaphore.Weighted
 
 func newLanes(atOnce int64) lanes {
-	return lanes{semaphore.NewWeighted(atOnce), semaphore.NewWeighted(atOnce), semaphore.NewWeighted(1)}
+	return lanes{semaphore.NewWeighted(atOnce), semaphore.NewWeighted(atOnce), semaphore.NewWeighted(atOnce), semaphore.NewWeighted(1)}
 }
 
 // enter doesn't wait. What it returns is to be called at the end.

@@ -26,6 +26,8 @@ func TestLanes(t *testing.T) {
 	}
 	_, ok = l.enter(laneOf(Final))
 	require.False(t, ok)
+	_, ok = l.enter(laneOf(Imported))
+	require.True(t, ok, "strangers' dumps keep nobody from a last backup")
 	l = newLanes(1)
 	leave, ok := l.enter(laneOf(Final))
 	require.True(t, ok)

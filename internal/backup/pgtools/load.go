@@ -21,6 +21,8 @@ const (
 	answerBytes = 1 << 20
 	// sizeEvery is how often is looked how large a database has become.
 	sizeEvery = 2 * time.Second
+	// longestLoad is far longer than what a plan has room for takes. A script of a stranger may well never end.
+	longestLoad = 3 * time.Hour
 	// loadSettings come first: what is lost in a crash is loaded again, and nobody reads notices.
 	loadSettings, settings = "SET synchronous_commit = off; SET client_min_messages = error;\n", 2
 	// unknownSetting is what an older server says to a newer one's settings, which a dump only begins with.
@@ -41,6 +43,8 @@ func (s *Server) Load(ctx context.Context, a backup.Access, script io.Reader, mo
 		return err
 	}
 	defer closeConn(ctx, watcher)
+	ctx, stop := context.WithTimeoutCause(ctx, longestLoad, backup.ErrImportLong)
+	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watched := make(chan struct{})
@@ -51,7 +55,7 @@ func (s *Server) Load(ctx context.Context, a backup.Access, script io.Reader, mo
 		}
 	}()
 	err = load(ctx, conn.PgConn(), script)
-	if errors.Is(context.Cause(ctx), odoozip.ErrTooLarge) {
+	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	cancel(nil)
@@ -65,14 +69,20 @@ func closeConn(ctx context.Context, conn *pgx.Conn) {
 	_ = conn.Close(ctx)
 }
 
-// watchSize returns odoozip.ErrTooLarge once the database is, and nil with ctx. That it can't look ends nothing: what is wrong shows elsewhere.
+// watchSize returns odoozip.ErrTooLarge once the database is, and nil with ctx. That it can't look is an error: a script may end its session,
+// to fill the server's disk unseen.
 func watchSize(ctx context.Context, conn *pgx.Conn, most int64) error {
 	tick := time.NewTicker(sizeEvery)
 	defer tick.Stop()
 	for {
 		var size int64
 		err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())").Scan(&size)
-		if err == nil && size > most {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return classify(fmt.Errorf("look how large the database has become: %w", err))
+		case size > most:
 			return odoozip.ErrTooLarge.WithCause(fmt.Errorf("%d bytes of %d", size, most))
 		}
 		select {

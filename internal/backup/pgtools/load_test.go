@@ -69,9 +69,10 @@ func TestLoad_OfHostileScripts(t *testing.T) {
 		"SET session_replication_role = replica;":                             backup.ErrImportSQL,
 		"SELECT 1; \\! id\n":                                                  odoozip.ErrCommand,
 		"SELECT repeat('x', 5000000);":                                        nil, // any error will do: the answer is too large
-		"SET standard_conforming_strings = off;\nSELECT 'a\\'; COPY res_partner (name) FROM stdin; --';":    nil, // the server sees it otherwise than we do
-		"CREATE TABLE big AS SELECT md5(generate_series(1, 100000000)::text) AS x;":                         odoozip.ErrTooLarge,
-		"SET standard_conforming_strings = off;\nSELECT 'a\\'';COPY res_partner (name) FROM stdin;SELECT '": odoozip.ErrCutOff,
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid(); SELECT pg_sleep(600);": backup.ErrDatabaseUnreachable,
+		"SET standard_conforming_strings = off;\nSELECT 'a\\'; COPY res_partner (name) FROM stdin; --';":                                         nil, // the server sees it otherwise than we do
+		"CREATE TABLE big AS SELECT md5(generate_series(1, 100000000)::text) AS x;":                                                              odoozip.ErrTooLarge,
+		"SET standard_conforming_strings = off;\nSELECT 'a\\'';COPY res_partner (name) FROM stdin;SELECT '":                                      odoozip.ErrCutOff,
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		err := server.Load(ctx, odoo.Access(), strings.NewReader(script), 20<<20)

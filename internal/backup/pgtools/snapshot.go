@@ -19,6 +19,14 @@ func keyTables() []string {
 	return []string{"res_users", "res_partner", "res_company", "ir_attachment", "ir_module_module", "account_move", "sale_order", "product_template"}
 }
 
+// Bounds of what is held in memory: a tenant may put anything in the place of Odoo's tables.
+const (
+	mostModules   = 10_000
+	longestModule = 1000
+	// longestLook is how long a database may take to be looked at, which others wait for.
+	longestLook = 15 * time.Minute
+)
+
 // snapshot is a transaction that goes on until Close.
 type snapshot struct {
 	server *Server
@@ -36,6 +44,7 @@ func (s *Server) Snapshot(ctx context.Context, a backup.Access) (backup.Snapshot
 	if err != nil {
 		return nil, err
 	}
+	conn.PgConn().Frontend().SetMaxBodyLen(answerBytes) // what looks like Odoo's tables may be anything
 	snap := &snapshot{server: s, access: a, conn: conn}
 	if err := snap.begin(ctx); err != nil {
 		snap.Close(ctx)
@@ -63,6 +72,8 @@ func (s *snapshot) begin(ctx context.Context) error {
 
 // Describe reads it all in the snapshot.
 func (s *snapshot) Describe(ctx context.Context) (archive.Database, time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, longestLook)
+	defer cancel()
 	d := archive.Database{Name: s.access.Database, Modules: map[string]string{}, Rows: map[string]int64{}}
 	var at time.Time
 	err := s.tx.QueryRow(ctx, `
@@ -93,6 +104,9 @@ func (s *snapshot) modules(ctx context.Context, into map[string]string) error {
 	var name, version string
 	_, err = pgx.ForEachRow(rows, []any{&name, &version}, func() error {
 		into[name] = version
+		if len(into) > mostModules || len(name)+len(version) > longestModule {
+			return backup.ErrNotOdoo.WithCause(fmt.Errorf("database %s says that it has more than %d modules, or one called %.60q", s.access.Database, mostModules, name))
+		}
 		return nil
 	})
 	return err
@@ -113,6 +127,8 @@ func (s *snapshot) count(ctx context.Context, table string, into map[string]int6
 
 // EachFile reads as it goes: there may be a million.
 func (s *snapshot) EachFile(ctx context.Context, fn func(name string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, longestLook)
+	defer cancel()
 	rows, err := s.tx.Query(ctx, `SELECT store_fname FROM ir_attachment WHERE store_fname IS NOT NULL`)
 	if err != nil {
 		return classify(fmt.Errorf("list the attachments of %s: %w", s.access.Database, err))
