@@ -58,6 +58,7 @@ func (w *Worker) sameOdoo(ctx context.Context, r restore) error {
 	if err != nil {
 		return err
 	}
+	access.Tool = r.tool()
 	snapshot, err := w.database.Snapshot(ctx, access)
 	if err != nil {
 		return err

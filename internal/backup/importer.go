@@ -214,7 +214,7 @@ func (i *Importer) restoreImported(ctx context.Context, r *ops.Run) error {
 	if err != nil || asked {
 		return err
 	}
-	op, err := i.Restore(ctx, b.ID, RestoreInput{})
+	op, err := i.Restore(ctx, b.ID, RestoreInput{By: b.RequestedBy})
 	switch {
 	case errors.Is(err, ErrTenantBusy):
 		return ops.Snooze(safetyWait)
@@ -252,6 +252,7 @@ func (i *Importer) giveUpImport(ctx context.Context, r *ops.Run) error {
 	if err := i.scratch.RemoveScratch(ctx, b.ID.Subject()); err != nil {
 		return err
 	}
+	i.dropTakers(ctx, b)
 	if b.State != Failed { // it is a backup like any other by now
 		return nil
 	}

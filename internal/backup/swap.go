@@ -26,6 +26,9 @@ func (w *Worker) besideVolume(t tenants.Tenant, id ops.ID) string {
 	return fmt.Sprintf("%s_r%d", first, id)
 }
 
+// tool begins the names of what helps: the operation's own, since one backup may be restored into several tenants at once.
+func (r restore) tool() string { return helperName(r.backup, fmt.Sprintf("r%d", r.ID)) }
+
 // loadBeside restores into a new database and a new volume: nothing of it is seen yet, and nothing that is in use is written to. What an
 // attempt before it left in the volume stays: files are named by what is in them, and each is written anew.
 func (w *Worker) loadBeside(ctx context.Context, r restore) error {
@@ -38,6 +41,7 @@ func (w *Worker) loadBeside(ctx context.Context, r restore) error {
 	if err != nil {
 		return err
 	}
+	access.Tool = r.tool()
 	if access.Database, err = w.cluster.BeginRestore(ctx, r.tenant.DBName, r.tenant.ID.Subject()); err != nil {
 		return err
 	}
@@ -94,6 +98,7 @@ func (w *Worker) unload(ctx context.Context, run *ops.Run) error {
 		return err
 	}
 	err = errors.Join(
+		w.dropHelpers(ctx, r.tool()),
 		w.cluster.DropRestored(ctx, r.tenant.DBName, r.tenant.ID.Subject()),
 		w.removeSpare(ctx, spare{TenantID: r.tenant.ID, Volume: w.besideVolume(r.tenant, r.ID)}))
 	if err != nil && ctx.Err() == nil {

@@ -400,8 +400,18 @@ func (w *Worker) giveUp(ctx context.Context, r *ops.Run) error {
 			}
 		}
 	}
+	w.dropTakers(ctx, b)
 	if err := w.removeObjects(ctx, b, nil); err != nil {
 		w.log.Warn("the objects of a failed backup stay behind for now", "backup", b.ID, "error", err)
 	}
 	return nil
+}
+
+// dropTakers removes the containers that an attempt which was cut short worked with.
+func (w *Worker) dropTakers(ctx context.Context, b Backup) {
+	for _, what := range []string{"tool", "files"} {
+		if err := w.volumes.RemoveContainer(ctx, helperName(b, what)); err != nil {
+			w.log.Warn("a backup's container stays behind", "container", helperName(b, what), "error", err)
+		}
+	}
 }

@@ -175,6 +175,16 @@ func TestVolumeTrees_ComeBackAsTheyWere(t *testing.T) {
 	_, err = b.ReadTree(t.Context(), name, "filestore/another")
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.Error(t, b.MountVolume(t.Context(), b.name("other"), volume, "43", toolsImage(), true), "another tenant's")
+
+	require.NoError(t, b.MountVolume(t.Context(), b.name("holder"), volume, "42", toolsImage(), false))
+	require.NoError(t, b.RemoveVolumeOf(t.Context(), volume, "43"), "another tenant's isn't there")
+	there, err := b.HasVolume(t.Context(), volume, "42")
+	require.NoError(t, err)
+	require.True(t, there)
+	require.NoError(t, b.RemoveVolumeOf(t.Context(), volume, "42"), "what a crash left holds nothing up")
+	left, err := b.Objects(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 // The engine would make what is mounted, and a backup of a lost volume would be one of nothing.

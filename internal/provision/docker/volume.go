@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"controlplane/internal/provision"
@@ -29,8 +30,8 @@ func (r *Runtime) RemoveVolume(ctx context.Context, name string) error {
 	})
 }
 
-// RemoveVolumeOf removes the tenant's volume and what is in it. Absence is success, and a volume of the name that isn't the tenant's, or not
-// any more, is left alone.
+// RemoveVolumeOf removes the tenant's volume and what is in it, with the containers that it was made or filled through, which never ran: a crash
+// leaves them. Absence is success, and a volume of the name that isn't the tenant's, or not any more, is left alone.
 func (r *Runtime) RemoveVolumeOf(ctx context.Context, name, tenant string) error {
 	there, err := r.HasVolume(ctx, name, tenant)
 	if errors.Is(err, provision.ErrForeign) {
@@ -39,7 +40,27 @@ func (r *Runtime) RemoveVolumeOf(ctx context.Context, name, tenant string) error
 	if err != nil || !there {
 		return err
 	}
+	if err := r.removeHolders(ctx, name, tenant); err != nil {
+		return err
+	}
 	return r.RemoveVolume(ctx, name)
+}
+
+func (r *Runtime) removeHolders(ctx context.Context, volume, tenant string) error {
+	return r.call(ctx, quickCall, "remove what holds volume "+volume, func(ctx context.Context) error {
+		holders := r.ofTenant(tenant).Add("volume", volume).Add("status", string(container.StateCreated))
+		list, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: holders})
+		if err != nil {
+			return err
+		}
+		for _, c := range list.Items {
+			_, err := r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{})
+			if err = ignoreNotFound(err); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // ensureVolume makes the volume with its owner's labels. The engine answers with the one that exists, if there is one, so one call both
