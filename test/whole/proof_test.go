@@ -58,7 +58,7 @@ func installation(t *testing.T) (id string) {
 func (c *customer) damage(path, prefix string) {
 	c.t.Helper()
 	dir := filepath.Join(shared.Env["STATE_DIR"], "s3", "data", "odoo-backups", prefix)
-	require.NoError(c.t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	require.NoError(c.t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "filestore.tar.zst.age") {
 			return err
 		}
