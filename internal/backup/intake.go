@@ -51,16 +51,31 @@ func NewIntake(deps IntakeDeps, opts IntakeOptions) (*Intake, error) {
 		return nil, errors.New("imports lack a dependency")
 	}
 	opts.Largest, opts.AtOnce, opts.Reserve = cmp.Or(opts.Largest, 20<<30), cmp.Or(opts.AtOnce, 2), cmp.Or(opts.Reserve, 1<<30)
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory for uploads: %w", err)
-	}
-	if err := os.Chmod(opts.Dir, 0o700); err != nil { //nolint:gosec // a directory has to be searched; fails for one that isn't ours
-		return nil, fmt.Errorf("close the directory for uploads to others: %w", err)
+	if err := closeDir(opts.Dir); err != nil {
+		return nil, err
 	}
 	s := deps.Desk.deps.Backups
 	return &Intake{
 		deps: deps, opts: opts, slots: semaphore.NewWeighted(opts.AtOnce), at: &Worker{Service: s, store: deps.Store, keys: deps.Keys, log: deps.Log},
 	}, nil
+}
+
+// closeDir makes the directory and closes it to others. One that others have or share, such as /tmp, isn't touched.
+func closeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory for uploads: %w", err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return fmt.Errorf("look at the directory for uploads: %w", err)
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || info.Mode()&os.ModeSticky != 0 || !ok || int(owner.Uid) != os.Getuid() {
+		return fmt.Errorf("%s isn't a directory of our own for uploads: it is a link, somebody else's, or everybody's", dir)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory has to be searched
+		return fmt.Errorf("close the directory for uploads to others: %w", err)
+	}
+	return nil
 }
 
 // Import takes a client's new content in from body, which announces length bytes (-1: it doesn't say). It returns when all of it was looked

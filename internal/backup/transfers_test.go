@@ -25,6 +25,7 @@ import (
 	"controlplane/internal/backup/archive"
 	"controlplane/internal/backup/backuptest"
 	"controlplane/internal/backup/odoozip"
+	s3 "controlplane/internal/backup/store"
 	"controlplane/internal/ops"
 	"controlplane/internal/ops/opstest"
 	"controlplane/internal/postgres/pgtest"
@@ -300,6 +301,24 @@ func TestUploadsAreLookedThroughFirst(t *testing.T) {
 	require.Equal(t, 1, swept)
 	require.Len(t, c.stored(), before)
 	require.Equal(t, 1, c.count("backup_uploads"))
+}
+
+func TestUploadsWaitInADirectoryOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	keys, err := archive.NewKeys(backupKey)
+	require.NoError(t, err)
+	everybodys, link := filepath.Join(t.TempDir(), "tmp"), filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Mkdir(everybodys, 0o700))
+	require.NoError(t, os.Chmod(everybodys, 0o777|os.ModeSticky))
+	require.NoError(t, os.Symlink(t.TempDir(), link))
+	for _, dir := range []string{everybodys, link} {
+		_, err = backup.NewIntake(backup.IntakeDeps{Desk: o.desk, Store: &s3.Store{}, Keys: keys, Log: slog.New(slog.DiscardHandler)}, backup.IntakeOptions{Dir: dir})
+		require.ErrorContains(t, err, "isn't a directory of our own")
+	}
+	info, err := os.Stat(everybodys)
+	require.NoError(t, err)
+	require.Equal(t, 0o777|os.ModeSticky, info.Mode()&(os.ModePerm|os.ModeSticky), "it is left as it was")
 }
 
 // endless is a body that goes on.
