@@ -48,7 +48,8 @@ func (m *twin) is(states ...string) bool { return slices.Contains(states, m.stat
 func (m *twin) suspend(by string) string {
 	overruled := m.by == "owner" && by != "owner"
 	switch {
-	case m.is("scheduled_for_deletion") && (by == "billing" || by == "quota") && m.desired == "deleted" && m.back == "active":
+	case m.is("scheduled_for_deletion") && (by == "billing" || by == "quota") && m.desired == "deleted" &&
+		(m.back == "active" || m.back == "suspended" && overruled):
 		m.back, m.by = "suspended", by
 		return ""
 	case !m.is("active", "sleeping", "suspended"):

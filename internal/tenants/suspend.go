@@ -36,7 +36,8 @@ func (s *Service) SuspendTx(ctx context.Context, tx pgx.Tx, id ID, by SuspendedB
 		return Change{}, err
 	}
 	return s.commandTx(ctx, tx, "client.suspend", reason, id, func(ctx context.Context, tx pgx.Tx, t Tenant) (Change, error) {
-		if t.State == Scheduled && t.ReturnState == Active && !t.cancelling() {
+		// An owner's suspension is overruled here too: taking the deletion back, they could lift it.
+		if t.State == Scheduled && !t.cancelling() && (t.ReturnState == Active || t.ReturnState == Suspended && t.SuspendedBy == ByOwner) {
 			t, err := one(ctx, tx, "suspend the scheduled client", `UPDATE tenants SET return_state = 'suspended', suspended_by = $2,
 				suspend_reason = nullif($3, ''), updated_at = $4 WHERE id = $1 RETURNING `+columns, t.ID, by, reason, s.now())
 			return Change{Tenant: t}, err

@@ -77,6 +77,23 @@ func TestSuspendTx_OfWhatIsScheduled(t *testing.T) {
 	require.Equal(t, tenants.ByBilling, c.Tenant.SuspendedBy)
 }
 
+// An owner's own suspension, which they could lift, is no way round it either.
+func TestSuspendTx_OfWhatItsOwnerSuspendedAndIsScheduled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	tenant, owner := b.in("suspended", "acme", b.admin())
+	_, err := b.ScheduleDeletion(t.Context(), owner, b.ip, "acme", 12)
+	require.NoError(t, err)
+	require.Equal(t, tenants.ByOwner, b.found(tenant.ID).SuspendedBy)
+	c, err := b.suspendBy(tenant.ID, tenants.ByBilling)
+	require.NoError(t, err)
+	require.Equal(t, tenants.ByBilling, c.Tenant.SuspendedBy)
+	_, err = b.CancelDeletion(t.Context(), owner, b.ip, "acme")
+	require.NoError(t, err)
+	_, err = b.Resume(t.Context(), owner, b.ip, "acme")
+	require.ErrorIs(t, err, tenants.ErrSuspendedByOther)
+}
+
 func TestScheduleDeletionTx(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
