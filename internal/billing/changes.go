@@ -124,10 +124,19 @@ func (s *Service) Reactivate(ctx context.Context, p accounts.Principal, ip netip
 	})
 }
 
-// keepUnpaid takes a client that was about to be deleted back to being suspended as unpaid, with the time that this has.
+// keepUnpaid takes a client that was about to be deleted back to being suspended as unpaid, with what is left of the time that this has: it
+// counts from the first unpaid day, so that nobody gains by cancelling and coming back again and again.
 func (s *Service) keepUnpaid(ctx context.Context, tx pgx.Tx, sub *Subscription) error {
 	now := s.now()
-	_, err := s.deps.Tenants.SuspendTx(ctx, tx, sub.TenantID, tenants.ByBilling, "A payment is due since "+sub.PeriodEnd.Format("2 January 2006"))
+	lost, err := s.excused(ctx, tx, sub.PeriodEnd, now)
+	if err != nil {
+		return err
+	}
+	since := sub.PeriodEnd.Add(days(s.opts.Dunning.SuspendAfter) + lost)
+	if since.After(now) {
+		since = now
+	}
+	_, err = s.deps.Tenants.SuspendTx(ctx, tx, sub.TenantID, tenants.ByBilling, "A payment is due since "+sub.PeriodEnd.Format("2 January 2006"))
 	if err != nil && !errors.Is(err, tenants.ErrAlreadySuspended) && !errors.Is(err, tenants.ErrConflict) { // it is suspended, by whomever
 		return err
 	}
@@ -135,7 +144,7 @@ func (s *Service) keepUnpaid(ctx context.Context, tx pgx.Tx, sub *Subscription) 
 		return err
 	}
 	sub.Status, sub.Stage = SubscriptionPastDue, max(sub.Stage, len(s.opts.Dunning.Days))
-	sub.Announced, sub.DeletionAt, sub.SuspendedAt, sub.StageAt = sub.Stage, nil, &now, &now
+	sub.Announced, sub.DeletionAt, sub.SuspendedAt, sub.StageAt = sub.Stage, nil, &now, &since
 	return nil
 }
 

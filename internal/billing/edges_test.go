@@ -93,6 +93,67 @@ func TestCancel_DeletionTakenBackByTheOwner(t *testing.T) {
 	require.Equal(t, tenants.Active, c.state(client.ID))
 }
 
+// Nor does a client that its owner had suspended themselves: they can't lift that any more, whichever way they take the deletion back.
+func TestCancel_DeletionTakenBackOfWhatItsOwnerSuspended(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]func(c *calendar, p accounts.Principal) error{
+		"deletion cancelled": func(c *calendar, p accounts.Principal) error {
+			_, err := c.tenants.CancelDeletion(t.Context(), p, c.ip, "acme")
+			return err
+		},
+		"reactivated": func(c *calendar, p accounts.Principal) error {
+			_, err := c.Reactivate(t.Context(), p, c.ip, "")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := setupCalendar(t)
+			p, client := c.customer("")
+			_, err := c.tenants.Suspend(t.Context(), p, c.ip, client.Name, "")
+			require.NoError(t, err)
+			_, err = c.Cancel(t.Context(), p, c.ip, "")
+			require.NoError(t, err)
+			c.pass(28*days+hours, 12*hours)
+			require.Equal(t, tenants.Scheduled, c.state(client.ID))
+			require.NoError(t, back(c, p))
+			c.settled()
+			require.Equal(t, tenants.Suspended, c.state(client.ID))
+			_, err = c.tenants.Resume(t.Context(), p, c.ip, client.Name)
+			require.ErrorIs(t, err, tenants.ErrSuspendedByOther)
+			_, _ = c.Reactivate(t.Context(), p, c.ip, "")
+			c.pay(c.checkoutAgain(client))
+			require.Equal(t, tenants.Active, c.state(client.ID))
+		})
+	}
+}
+
+// Cancelling and coming back again and again keeps nobody's data longer than everybody's who doesn't pay.
+func TestReactivate_GainsNoTime(t *testing.T) {
+	t.Parallel()
+	c := setupCalendar(t)
+	p, client := c.customer(cash)
+	end := c.subscription(p).PeriodEnd
+	c.pass(end.Add(8*days).Sub(c.clock()), 12*hours)
+	require.Equal(t, tenants.Suspended, c.state(client.ID))
+	for range 3 {
+		_, err := c.Cancel(t.Context(), p, c.ip, "")
+		require.NoError(t, err)
+		c.pass(hours, hours)
+		require.Equal(t, tenants.Scheduled, c.state(client.ID))
+		_, err = c.Reactivate(t.Context(), p, c.ip, "")
+		require.NoError(t, err)
+		c.pass(6*days, 12*hours)
+		require.Equal(t, tenants.Suspended, c.state(client.ID), "until its time is over")
+	}
+	c.pass(end.Add(28*days+hours).Sub(c.clock()), 12*hours)
+	require.Equal(t, tenants.Scheduled, c.state(client.ID))
+	require.Equal(t, billing.SubscriptionPastDue, c.subscription(p).Status)
+	c.pay(c.checkoutAgain(client))
+	require.Equal(t, tenants.Active, c.state(client.ID))
+	c.balanced()
+}
+
 // repeating answers charges as if something on the way had sent them twice.
 type repeating struct{ *gateway }
 
