@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -202,11 +203,11 @@ func TestRestore_RollsBack(t *testing.T) {
 	require.False(t, p.runner.stopped.Load())
 
 	// What is damaged isn't even swapped in.
-	for _, path := range p.stored() {
-		content, err := os.ReadFile(path) //nolint:gosec // of this test
+	for _, object := range p.stored() {
+		content, err := os.ReadFile(object) //nolint:gosec // of this test
 		require.NoError(t, err)
 		content[len(content)/2] ^= 1
-		require.NoError(t, os.WriteFile(path, content, 0o600))
+		require.NoError(t, os.WriteFile(object, content, 0o600))
 	}
 	starts := p.runner.starts.Load()
 	op, err = p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
@@ -370,19 +371,30 @@ func TestRestore_ThatFailsAtOnceLeavesAnEarlierOneAlone(t *testing.T) {
 	require.NoError(t, err)
 	opstest.Wait(t, engine, op.ID, ops.Done)
 	require.Equal(t, 1000, p.odoo.Partners(t))
-	for _, path := range p.stored() {
-		if !slices.Contains(before, path) {
-			require.NoError(t, os.WriteFile(path, []byte("no manifest, no dump and no files"), 0o600))
+	for _, object := range p.stored() {
+		if !slices.Contains(before, object) {
+			require.NoError(t, os.WriteFile(object, []byte("no manifest, no dump and no files"), 0o600))
 		}
 	}
 	starts := p.runner.starts.Load()
+	opstest.Stop(t, engine)
 	op, err = p.backups.Restore(t.Context(), bad.ID, backup.RestoreInput{WithoutSafety: true})
 	require.NoError(t, err)
+	first, _ := provision.Filestore(p.tenant)
+	volume, owner := fmt.Sprintf("%s_r%d", first, op.ID), p.tenant.ID.String()
+	for _, killed := range []string{fmt.Sprintf("backup_%s_r%d_files", path.Base(bad.KeyPrefix), op.ID), volume + "_holder"} {
+		require.NoError(t, p.engine.MountVolume(t.Context(), killed, volume, owner, p.odoo.Image(), false))
+	}
+	engine = p.start()
 	ended := opstest.Wait(t, engine, op.ID, ops.Abandoned)
 	require.Equal(t, archive.ErrDamaged.Message, ended.Error)
 	require.Equal(t, 1000, p.odoo.Partners(t), "what the good one restored")
 	require.Equal(t, starts, p.runner.starts.Load())
 	require.Equal(t, tenants.Active, p.state())
+	p.idle()
+	there, err := p.engine.HasVolume(t.Context(), volume, owner)
+	require.NoError(t, err)
+	require.False(t, there, "what a process left that was killed goes")
 }
 
 // stopping is a runner that says when a restore is about to swap.
