@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +63,39 @@ func TestNothingHoldsUpANewDomain(t *testing.T) {
 	b.mu.Unlock()
 	keeper.Wake()
 	require.Eventually(t, func() bool { _, err := b.store.Load(t.Context(), "new.test"); return err == nil }, time.Minute, 20*time.Millisecond)
+}
+
+// However many domains somebody adds at once whose name servers hang, another's new domain has a place.
+func TestNobodyTakesAllPlaces(t *testing.T) {
+	t.Parallel()
+	var many []string
+	for i := range 10 {
+		many = append(many, fmt.Sprintf("a%d.greedy.test", i))
+	}
+	b := setup(t, append(slices.Clone(many), "new.test"))
+	var begun atomic.Int64
+	keeper := acme.NewKeeper(acme.Deps{
+		Store: b.store, Now: b.clock, Log: slog.New(slog.DiscardHandler),
+		Wanted: func() acme.Wanted { return acme.Wanted{Hosts: append(slices.Clone(many), "new.test")} },
+		Owner: func(host string) string {
+			_, owner, _ := strings.Cut(host, ".")
+			return owner
+		},
+		Issuer: issuerFunc(func(ctx context.Context, host string) (certs.Certificate, error) {
+			if host == "new.test" {
+				return b.client.Issue(ctx, host)
+			}
+			begun.Add(1)
+			<-ctx.Done()
+			return certs.Certificate{}, ctx.Err()
+		}),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); keeper.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	require.Eventually(t, func() bool { _, err := b.store.Load(t.Context(), "new.test"); return err == nil }, time.Minute, 20*time.Millisecond)
+	require.EqualValues(t, 3, begun.Load())
 }
 
 func TestACAThatHangsIsGivenUpInTime(t *testing.T) {

@@ -31,38 +31,15 @@ type Wanted struct {
 	Complete bool // nothing else is wanted: what isn't here may be forgotten in time
 }
 
-// Deps are what a keeper works with. All but Tell and Now are required; Obtain needs no Wanted.
+// Deps are what a keeper works with. All but Owner, Tell and Now are required; Obtain needs no Wanted.
 type Deps struct {
 	Store  *certs.Store
 	Issuer Issuer
 	Wanted func() Wanted
+	Owner  func(host string) string            // whose a host is, of whom none takes up all room; "", as without it: nobody's
 	Tell   func(context.Context, Health) error // when a host's certificate gets into trouble, and out of it
 	Now    func() time.Time
 	Log    *slog.Logger
-}
-
-// lane keeps those who wait for their first certificate from waiting for renewals, and both from waiting for those whose orders fail, which
-// may take a minute each.
-type lane int
-
-const (
-	first lane = iota // there was none yet, and nothing has failed
-	renewal
-	rough // something has failed since the last success
-	lanes
-)
-
-// room returns how many orders are under way at a time.
-func (l lane) room() int { return [lanes]int{first: 8, renewal: 4, rough: 4}[l] }
-
-func laneOf(r certs.Record) lane {
-	switch {
-	case r.Failures > 0:
-		return rough
-	case r.Version > 0:
-		return renewal
-	}
-	return first
 }
 
 // Keeper sees to it that what is wanted has a certificate, and a new one in time. Each edge runs one; they share what is due.
@@ -83,6 +60,9 @@ type Keeper struct {
 func (d Deps) complete() Deps {
 	if d.Now == nil {
 		d.Now = time.Now
+	}
+	if d.Owner == nil {
+		d.Owner = func(string) string { return "" }
 	}
 	if d.Tell == nil {
 		d.Tell = func(context.Context, Health) error { return nil }
@@ -202,14 +182,22 @@ func (k *Keeper) begin(ctx context.Context) int {
 	for l := range lanes {
 		room[l] = l.room()
 	}
-	for _, l := range k.underWay {
+	owned := map[string]int{} // first orders, by whose they are
+	for host, l := range k.underWay {
 		room[l]--
+		if l == first {
+			owned[k.deps.Owner(host)]++
+		}
 	}
 	count := 0
 	for _, r := range k.dueLocked() {
 		l := laneOf(r)
-		if room[l] <= 0 {
+		owner := k.deps.Owner(r.Host)
+		if room[l] <= 0 || l == first && owner != "" && owned[owner] >= share {
 			continue
+		}
+		if l == first {
+			owned[owner]++
 		}
 		room[l]--
 		count++

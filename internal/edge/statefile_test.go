@@ -127,6 +127,19 @@ func TestStateFile_WhatACrashAndAnotherEdgeLeave(t *testing.T) {
 	require.Len(t, hosts, 2)
 }
 
+func TestStateFile_WhoIsGoneWhenAnEmptiedTableIsFilled(t *testing.T) {
+	t.Parallel()
+	c := setupCopy(t)
+	c.write()
+	late := c.asOf.Add(tenants.RoutesLast)
+	require.True(t, c.table.expire(late))
+	c.table.merge([]tenants.Route{{TenantID: 1, Host: "one"}}, late)
+	c.write()
+	hosts, head := c.read()
+	require.Equal(t, map[tenants.ID]string{1: "one"}, hosts, "the other one's address may be somebody else's by now")
+	require.Equal(t, late, head.AsOf)
+}
+
 func TestStateFile_OfAnOlderEdge(t *testing.T) {
 	t.Parallel()
 	c := setupCopy(t)

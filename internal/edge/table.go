@@ -44,6 +44,16 @@ func (t *table) ownDomain(host string) bool {
 	return ok && r.Host != host
 }
 
+// ownerOf returns whose own domain or address a host is; "": nobody's.
+func (t *table) ownerOf(host string) string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if r, ok := t.byHost[host]; ok {
+		return r.TenantID.String()
+	}
+	return ""
+}
+
 // beginReading notes, until a full reading is merged, what is set and dropped: that is newer than what will have been read.
 func (t *table) beginReading() {
 	t.mu.Lock()
@@ -154,6 +164,9 @@ func (t *table) expire(now time.Time) bool {
 	defer t.mu.Unlock()
 	if !t.state.Loaded || now.Sub(t.state.AsOf) < tenants.RoutesLast {
 		return false
+	}
+	for id := range t.byID {
+		t.unsaved[id] = true // who is gone by the next reading has to go from the copy on disk, too
 	}
 	t.byHost, t.byID, t.state.Loaded = map[string]*tenants.Route{}, map[tenants.ID]*tenants.Route{}, false
 	return true

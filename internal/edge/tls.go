@@ -75,7 +75,7 @@ func (e *Edge) newTLS(opts TLS) (*tlsSide, error) {
 	}
 	if opts.ACME != nil {
 		t.keeper = acme.NewKeeper(acme.Deps{
-			Store: opts.Store, Issuer: opts.ACME, Wanted: t.wanted, Tell: opts.OnHealth, Now: opts.Now, Log: e.log,
+			Store: opts.Store, Issuer: opts.ACME, Wanted: t.wanted, Owner: t.table.ownerOf, Tell: opts.OnHealth, Now: opts.Now, Log: e.log,
 		})
 	}
 	return t, nil
@@ -105,14 +105,14 @@ func (e *Edge) ours(host string) bool {
 // wanted is what the keeper has to get. What is known is complete while changes come in.
 func (t *tlsSide) wanted() acme.Wanted {
 	var w acme.Wanted
+	status := t.table.status() // before the routes, so that they aren't called complete by a reading that came after them
+	w.Complete = status.Loaded && status.Connected && !status.SyncedAt.IsZero()
 	if t.files == nil {
 		w.Hosts = append(w.Hosts, acme.Platform(t.base))
 	}
 	for _, r := range t.table.all() {
 		w.Hosts = append(w.Hosts, r.Domains...)
 	}
-	status := t.table.status()
-	w.Complete = status.Connected && !status.SyncedAt.IsZero()
 	return w
 }
 
