@@ -93,11 +93,13 @@ func TestTLS_PagesInChromium(t *testing.T) {
 func (s *secure) opensASocket(b *browser.Browser, address string) {
 	s.t.Helper()
 	b.Open(address)
-	require.Equal(s.t, "hello", browser.Eval[string](b, `new Promise(function (done) {
-		var socket = new WebSocket('wss://' + location.host + '/websocket');
-		socket.onmessage = function (message) { done(message.data); };
-		socket.onerror = function () { done('an error'); };
-	})`))
+	eventuallySlow(s.t, "it is opened", func() bool {
+		return browser.Eval[string](b, `new Promise(function (done) {
+			var socket = new WebSocket('wss://' + location.host + '/websocket');
+			socket.onmessage = function (message) { done(message.data); };
+			socket.onerror = function () { done('an error'); };
+		})`) == "hello"
+	})
 }
 
 // followsProgress waits in front of the page, which nobody loads again.

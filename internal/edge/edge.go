@@ -170,7 +170,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	}
 	e.log.InfoContext(ctx, "edge is listening", "listen", e.opts.Listen, "tls", e.tls.address(), "base_domain", e.opts.BaseDomain)
 	if e.tls != nil {
-		feeders.Go(func() { e.serveQUIC(ctx) })
+		feeders.Go(func() { e.keepQUIC(ctx) })
 	}
 	e.listening.Store(true)
 	e.checkHandOver(ctx)

@@ -114,10 +114,7 @@ func (b *Browser) Try(url string) (Page, error) {
 	b.tb.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, pageTimeout)
 	defer cancel()
-	b.mu.Lock()
-	b.problems, b.answer = nil, nil
-	b.mu.Unlock()
-	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+	if err := b.navigate(ctx, url); err != nil {
 		return Page{}, err
 	}
 	var answer *network.Response
@@ -133,6 +130,19 @@ func (b *Browser) Try(url string) (Page, error) {
 		p.Issuer = answer.SecurityDetails.Issuer
 	}
 	return p, nil
+}
+
+// navigate goes again when Chromium gives up because a network came or went on this machine, as a container's of another test.
+func (b *Browser) navigate(ctx context.Context, url string) error {
+	for {
+		b.mu.Lock()
+		b.problems, b.answer = nil, nil
+		b.mu.Unlock()
+		err := chromedp.Do(ctx, chromedp.Navigate(url))
+		if err == nil || !strings.Contains(err.Error(), "ERR_NETWORK_CHANGED") || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // Open is Try for an address that has a page.
