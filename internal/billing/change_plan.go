@@ -268,7 +268,9 @@ func (s *Service) initializeRenewal(ctx context.Context, p accounts.Principal, i
 		if err != nil {
 			return err
 		}
-		if a.waiting {
+		// A charge in review, or of another period, isn't waited for: if it succeeds beside this one it is a credit. Before the period's end it is,
+		// since an upgrade that is still to be had would be one too.
+		if a.paying || a.waiting && now.Before(sub.PeriodEnd) {
 			return ErrUpgradeUnderWay
 		}
 		if payment, err = s.renewal(ctx, tx, sub, tenant); err != nil {

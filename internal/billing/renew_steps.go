@@ -196,7 +196,7 @@ func (s *Service) announce(ctx context.Context, x situation) error {
 	}
 	return s.step(ctx, x, func(tx pgx.Tx, sub *Subscription) error {
 		kind := notices.Kind("payment.due")
-		if sub.Authorization != 0 && !x.attempts.undecided {
+		if sub.Authorization != 0 && x.attempts.tried && !x.attempts.undecided {
 			kind = "payment.failed"
 		}
 		sub.Announced = sub.Stage

@@ -133,6 +133,8 @@ type attempts struct {
 	open      bool // a saved card's charge has no outcome yet, whatever it is for
 	waiting   bool // and it is young enough to be waited for, or its money is in review
 	undecided bool // a charge for this period is too old to be waited for, and may yet succeed
+	paying    bool // a charge for this period is young enough for that, and not in review: its bank may take the money at any moment
+	tried     bool // the present attempt sent something to be charged
 	lastLost  bool // the latest charge never reached the gateway
 }
 
@@ -145,9 +147,12 @@ func readAttempts(ctx context.Context, q postgres.Querier, s Subscription, old t
 			EXISTS (SELECT FROM charges WHERE status = 'pending' AND (created_at > $4 OR review IS NOT NULL)),
 			EXISTS (SELECT FROM charges WHERE period_start = $2 AND purpose = 'renewal' AND created_at <= $4
 				AND (status = 'pending' OR gateway_status NOT IN ('', 'failed', 'refused', 'abandoned'))), -- we gave up asking, its bank may not have
+			EXISTS (SELECT FROM charges WHERE period_start = $2 AND purpose = 'renewal' AND created_at > $4 AND status = 'pending' AND review IS NULL),
+			EXISTS (SELECT FROM payments WHERE subscription_id = $1 AND period_start = $2 AND purpose = 'renewal' AND attempt = $3),
 			coalesce((SELECT status = 'failed' AND gateway_status = '' FROM payments
 			          WHERE subscription_id = $1 AND period_start = $2 AND purpose = 'renewal' AND charged AND attempt = $3
-			          ORDER BY id DESC LIMIT 1), false)`, s.ID, s.PeriodEnd, s.Stage, old).Scan(&a.open, &a.waiting, &a.undecided, &a.lastLost)
+			          ORDER BY id DESC LIMIT 1), false)`, s.ID, s.PeriodEnd, s.Stage, old).
+		Scan(&a.open, &a.waiting, &a.undecided, &a.paying, &a.tried, &a.lastLost)
 	if err != nil {
 		return a, fmt.Errorf("read the attempts of subscription %d: %w", s.ID, err)
 	}

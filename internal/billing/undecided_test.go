@@ -150,3 +150,81 @@ func TestUndecided_CreditPaysOnceTheChargeIsGivenUp(t *testing.T) {
 	require.Equal(t, tenants.Active, c.state(client.ID))
 	c.balanced()
 }
+
+// upgrading is a customer with a card whose bank takes its time over an upgrade that was asked for in the period's last hours.
+func upgrading(t *testing.T) (*calendar, accounts.Principal, string) {
+	t.Helper()
+	c := setupCalendar(t)
+	p, _ := c.customer("")
+	c.pass(28*days-3*hours, 12*hours)
+	c.fault(simulator.Fault{Kind: simulator.ChargePending, Delay: simulator.Duration(30 * hours), Times: 1})
+	change, err := c.ChangePlan(t.Context(), p, c.ip, "", "business", false)
+	require.NoError(t, err)
+	require.Equal(t, billing.PlanPending, change.Outcome)
+	return c, p, change.Reference
+}
+
+func (c *calendar) byHand(p accounts.Principal) (billing.Payment, error) {
+	return c.Initialize(c.t.Context(), p, c.ip, billing.InitializeInput{PlanID: "basic", ClientName: "acme"})
+}
+
+// Who wants to pay needn't wait for an upgrade's charge once the period that it was for is over: it can't pay for the next one. Before that it
+// may still bring the larger plan, which is then the one to be paid.
+func TestUndecided_UpgradeKeepsNobodyFromPaying(t *testing.T) {
+	t.Parallel()
+	c, p, upgrade := upgrading(t)
+	_, err := c.byHand(p)
+	require.ErrorIs(t, err, billing.ErrUpgradeUnderWay)
+	c.pass(4*hours, hours)
+	payment, err := c.byHand(p)
+	require.NoError(t, err)
+	c.pay(payment.Reference)
+	require.Equal(t, billing.SubscriptionActive, c.subscription(p).Status)
+
+	c.pass(2*days, 12*hours)
+	require.Equal(t, billing.StatusSuccess, c.payment(upgrade).Status)
+	require.Equal(t, 1, c.count(`credits WHERE resolution IS NULL AND reason LIKE '%is over'`))
+	require.Equal(t, 1, c.alerts("payment.unused"))
+	require.Equal(t, "basic", c.subscription(p).PlanID)
+	c.balanced()
+}
+
+// Nobody reads that a payment failed when nothing was asked of the card, since it can't be while the upgrade's charge is open.
+func TestUndecided_UpgradeIsNoFailedPayment(t *testing.T) {
+	t.Parallel()
+	c, p, _ := upgrading(t)
+	c.pass(16*hours, hours)
+	require.Equal(t, 1, c.count(`notices WHERE kind = 'payment.due' AND data ->> 'link' LIKE 'http%'`))
+	require.Zero(t, c.count(`notices WHERE kind = 'payment.failed'`))
+	c.pass(3*days, 12*hours)
+	require.Zero(t, c.count(`notices WHERE kind = 'payment.failed'`))
+	require.Equal(t, billing.SubscriptionActive, c.subscription(p).Status, "by card, with the next attempt")
+	require.Equal(t, 1, c.count(`payments WHERE purpose = 'renewal' AND status = 'success' AND charged`))
+	c.balanced()
+}
+
+// A charge that took another amount waits for a person, however long. Its owner may pay meanwhile; while the bank may still decide they may not,
+// as that would be paid twice.
+func TestUndecided_OneInReviewKeepsNobodyFromPaying(t *testing.T) {
+	t.Parallel()
+	c, p, client := heldBack(t, 2*hours)
+	_, err := c.byHand(p)
+	require.ErrorIs(t, err, billing.ErrUpgradeUnderWay)
+	c.fault(simulator.Fault{Kind: simulator.PartialDebit, Amount: 1_400_000, Times: 1})
+	c.pass(3*hours, hours)
+	require.Equal(t, 1, c.alerts("payment.review"))
+	var parked string
+	require.NoError(t, c.pool.QueryRow(t.Context(), `SELECT reference FROM payments WHERE charged AND review IS NOT NULL`).Scan(&parked))
+	payment, err := c.byHand(p)
+	require.NoError(t, err)
+	c.pay(payment.Reference)
+	paid := c.subscription(p)
+	require.Equal(t, billing.SubscriptionActive, paid.Status)
+
+	c.back(p, parked, 0, nil)
+	require.Equal(t, paid.PeriodEnd, c.subscription(p).PeriodEnd)
+	require.Equal(t, tenants.Active, c.state(client.ID))
+	require.Equal(t, 1, c.charges())
+	c.balanced()
+	require.Zero(t, c.reconcile().Differences)
+}
