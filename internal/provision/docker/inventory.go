@@ -122,6 +122,7 @@ func containerObject(c *container.InspectResponse) *provision.ContainerObject {
 			o.Volumes = append(o.Volumes, m.Name)
 		}
 	}
+	slices.Sort(o.Volumes) // the engine has them in no order
 	return o
 }
 
