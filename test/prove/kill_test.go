@@ -31,6 +31,7 @@ type subject struct {
 // scenario is a workflow and how it is set going.
 type scenario struct {
 	name    string
+	brief   bool // in the bounded run: for what takes long
 	prepare func(ctx context.Context, w *world) (subject, error)
 	tidy    func(ctx context.Context, w *world, s subject) error
 }
@@ -153,7 +154,7 @@ func killAll(t *testing.T, sc scenario) {
 	require.NotEmpty(t, points)
 	require.NoError(t, sc.tidy(ctx, shared, s))
 	report := newReport(sc.name, points)
-	for _, p := range chosen(points) {
+	for _, p := range chosen(points, sc.brief) {
 		s, err := sc.prepare(ctx, shared)
 		require.NoError(t, err, "prepare for %+v", p)
 		o, err := shared.strike(ctx, s, p)

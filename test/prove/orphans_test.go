@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -50,11 +51,14 @@ func (w *world) strayObjects(ctx context.Context) error {
 	return nil
 }
 
+var restoredVolume = regexp.MustCompile(`_data_r\d+$`) //nolint:gochecknoglobals // a constant
+
 func (w *world) belongs(object string, tenants []string) bool {
 	if strings.HasPrefix(object, "odootmpl_"+w.Installation) || !strings.HasPrefix(object, "odoo_") && !strings.HasSuffix(object, "_network") {
 		return !strings.HasSuffix(object, "_build") // the firewall's guard, and templates
 	}
 	name := strings.TrimSuffix(strings.TrimPrefix(object, "odoo_"), "_network")
+	name = restoredVolume.ReplaceAllString(name, "_data") // what restores make, and put aside for a day
 	for _, suffix := range []string{"_data", "_addons", "_config"} {
 		name = strings.TrimSuffix(name, suffix)
 	}
@@ -76,7 +80,9 @@ func (w *world) strayDatabases(ctx context.Context) error {
 		return err
 	}
 	for name, mark := range marked {
+		mark, _, _ = strings.Cut(mark, " instead of ") // what restores put in its place
 		id := mark[strings.LastIndex(mark, "/")+1:]
+		name, _, _ = strings.Cut(name, "~b") // what restores put aside for a day
 		err := w.holds(ctx, "SELECT EXISTS (SELECT FROM tenants WHERE id::text = $1 AND db_name = $2 AND state NOT IN ('pending', 'deleted'))", id, name)
 		if err != nil {
 			return fmt.Errorf("database or role %s (%s) is nobody's: %w", name, mark, err)

@@ -44,7 +44,7 @@ func TestReplicas_EachSweepRunsOnce(t *testing.T) {
 			return a.holds(ctx, "SELECT bool_and(next_run > now() + interval '5 seconds' AND running_by IS NULL) FROM schedules WHERE enabled AND cron NOT LIKE '@every%s'")
 		}), "round %d", i+1)
 		// A new leader also begins with what a start asks for.
-		sql := `SELECT bool_and(n = 1 OR n = 2 AND name IN ('reconcile', 'subscriptions')) FROM (SELECT s.name, (SELECT count(*) FROM rig_runs r WHERE r.name = s.name) AS n FROM schedules s
+		sql := `SELECT bool_and(n = 1 OR n = 2 AND name IN ('domains', 'host', 'reconcile', 'subscriptions')) FROM (SELECT s.name, (SELECT count(*) FROM rig_runs r WHERE r.name = s.name) AS n FROM schedules s
 			WHERE s.enabled AND s.cron NOT LIKE '@every%s' AND s.last_run > now() - interval '1 minute') q`
 		if err := a.holds(ctx, sql); err != nil {
 			require.NoError(t, err, "round %d: %v", i+1, a.runs(ctx))

@@ -8,12 +8,17 @@ import (
 	"time"
 )
 
-// sample is how many points inside steps the bounded run takes of each workflow.
-const sample = 2
+// How many points inside steps are struck: by the bounded run, and of a brief scenario by the full one. A restore's are pg_restore's own
+// statements mostly.
+const (
+	sample  = 2
+	thinned = 60
+)
 
-// chosen leaves out, in the bounded run, most points inside of steps and all but one phase of the boundaries.
-func chosen(points []point) []point {
-	if all {
+// chosen leaves out, in the bounded run, most points inside of steps and all but one phase of the boundaries; of a brief scenario, all but
+// one of each. The full run leaves out some inside of a brief scenario's steps only.
+func chosen(points []point, brief bool) []point {
+	if all && !brief {
 		return points
 	}
 	var inside, picked []point
@@ -21,12 +26,20 @@ func chosen(points []point) []point {
 		switch {
 		case !p.boundary():
 			inside = append(inside, p)
-		case p.Phase == "after":
+		case all || p.Phase == "after":
 			picked = append(picked, p)
 		}
 	}
-	for i := range min(sample, len(inside)) {
-		picked = append(picked, inside[(2*i+1)*len(inside)/(2*sample)])
+	n := sample
+	switch late := 3 * len(picked) / 4; {
+	case all:
+		n = thinned
+	case brief:
+		picked, n = picked[late:late+1], 1 // a restore's swap
+	}
+	n = min(n, len(inside))
+	for i := range n {
+		picked = append(picked, inside[(2*i+1)*len(inside)/(2*n)])
 	}
 	return picked
 }

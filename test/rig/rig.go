@@ -114,7 +114,7 @@ func (r *Rig) prepare(ctx context.Context, o Options) error {
 		"ACCESS_TOKEN_EXPIRE_MINUTES": "1440", // a proof takes longer than half an hour
 		"EXTERNAL_DB_HOST":            "127.0.0.1", "EXTERNAL_DB_PORT": strconv.Itoa(ports[4]), "EXTERNAL_DB_USER": "odoo_clients",
 		"EXTERNAL_DB_PASSWORD": secrets.RandomHex(16), "EXTERNAL_DB_SSLMODE": "disable",
-		"TENANT_SUPERNET": supernet().String(), "ODOO_IMAGE": odoo, "DOCKER_SOCKET_PATH": "unix://" + r.dir + "/engine.sock",
+		"TENANT_SUPERNET": supernet().String(), "ODOO_IMAGE": odoo, "POSTGRES_IMAGE": postgres, "DOCKER_SOCKET_PATH": "unix://" + r.dir + "/engine.sock",
 		"RIG_PLATFORM_PORT": strconv.Itoa(ports[5]), "RIG_CLUSTER_PORT": strconv.Itoa(ports[6]),
 		// Stand-ins take nothing of what is promised for them.
 		"CAPACITY_MEMORY_OVERCOMMIT": "1000", "CAPACITY_CPU_OVERCOMMIT": "1000", "CAPACITY_DISK_OVERCOMMIT": "1000", "CAPACITY_CONNECTIONS_OVERCOMMIT": "1000",
@@ -253,6 +253,15 @@ func FreeBase() (string, error) {
 		return "", err
 	}
 	return "http://127.0.0.1:" + strconv.Itoa(ports[0]), nil
+}
+
+// Set changes settings of what is started from now on; "" takes one away.
+func (r *Rig) Set(settings map[string]string) {
+	for name, value := range settings {
+		if r.env[name] = value; value == "" {
+			delete(r.env, name)
+		}
+	}
 }
 
 // Setting returns one of the settings that the processes run with.

@@ -21,7 +21,7 @@ CREATE TABLE ir_model_data (id serial PRIMARY KEY, module text, name text, model
 CREATE TABLE ir_config_parameter (id serial PRIMARY KEY, key text UNIQUE, value text, create_uid int, write_uid int, create_date timestamp, write_date timestamp);
 CREATE TABLE ir_cron (id serial PRIMARY KEY, nextcall timestamp);
 CREATE TABLE ir_attachment (id serial PRIMARY KEY, name text, store_fname text);
-CREATE TABLE ir_module_module (id serial PRIMARY KEY, name text UNIQUE, state text);
+CREATE TABLE ir_module_module (id serial PRIMARY KEY, name text UNIQUE, state text, latest_version text);
 INSERT INTO res_partner (name) VALUES ('My Company'), ('Administrator');
 INSERT INTO res_company (name, partner_id) VALUES ('My Company', 1);
 INSERT INTO res_users (login, password, partner_id, company_id) VALUES ('admin', 'admin', 2, 1);

@@ -97,6 +97,11 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // as if the engine had gone
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		tunnel(w, resp)
+		e.at(call, After)
+		return
+	}
 	var body io.Reader = resp.Body
 	if !endless.MatchString(r.URL.Path) {
 		text, err := io.ReadAll(resp.Body)
@@ -137,6 +142,31 @@ func (e *Engine) forward(r *http.Request, call Call) (*http.Response, error) {
 		out.Body = http.NoBody
 	}
 	return e.client.RoundTrip(out)
+}
+
+// tunnel passes bytes on in both directions, and each one's end, until the engine's has come.
+func tunnel(w http.ResponseWriter, resp *http.Response) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer func() { _ = conn.Close() }()
+	body := resp.Body
+	resp.Body = http.NoBody
+	up, ok := body.(io.Writer)
+	if !ok || resp.Write(conn) != nil {
+		return
+	}
+	go func() {
+		if _, err := io.Copy(up, buffered); err != nil {
+			_ = body.Close() // a program must not take what it got for all
+			return
+		}
+		if half, ok := body.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		}
+	}()
+	_, _ = io.Copy(conn, body)
 }
 
 func stream(w http.ResponseWriter, body io.Reader) {
