@@ -128,10 +128,9 @@ func (w *Worker) copyParts(ctx context.Context, r *ops.Run, b Backup, t tenants.
 	if err != nil {
 		return err
 	}
-	c := &copying{all: &passed{tell: measured(ctx, r), total: total}, Worker: w, run: r, backup: b, tenant: t, access: access, disk: disk, m: archive.Manifest{
-		Format: archive.Format, Prefix: b.KeyPrefix, Kind: string(b.Kind),
-		TenantID: int64(t.ID), Tenant: t.Name, Domain: t.Domain, PlanID: t.PlanID,
-	}}
+	c := &copying{
+		all: &passed{tell: measured(ctx, r), total: total}, Worker: w, run: r, backup: b, tenant: t, access: access, disk: disk, m: newManifest(b, t),
+	}
 	if b.Kind.Full() {
 		err = c.copyAll(ctx)
 	} else {
@@ -331,8 +330,8 @@ func addLate(ctx context.Context, s Snapshot, files *archive.FilesWriter, from t
 
 // seal stores the manifest, and removes what other attempts left.
 func (w *Worker) seal(ctx context.Context, r *ops.Run, b Backup, _ tenants.Tenant) error {
-	var m archive.Manifest
-	if _, err := r.Get("manifest", &m); err != nil {
+	m, err := written(r)
+	if err != nil {
 		return err
 	}
 	var stored bytes.Buffer
@@ -356,27 +355,46 @@ func (w *Worker) seal(ctx context.Context, r *ops.Run, b Backup, _ tenants.Tenan
 
 // readBack is what makes a copy a backup.
 func (w *Worker) readBack(ctx context.Context, r *ops.Run, b Backup, _ tenants.Tenant) error {
-	var written archive.Manifest
-	if _, err := r.Get("manifest", &written); err != nil {
+	m, err := written(r)
+	if err != nil {
 		return err
 	}
-	return w.prove(ctx, b, written)
+	return w.prove(ctx, b, m)
 }
 
-func (w *Worker) taken(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+// newManifest says what is copied; what is found out on the way comes to it.
+func newManifest(b Backup, t tenants.Tenant) archive.Manifest {
+	return archive.Manifest{
+		Format: archive.Format, Prefix: b.KeyPrefix, Kind: string(b.Kind),
+		TenantID: int64(t.ID), Tenant: t.Name, Domain: t.Domain, PlanID: t.PlanID,
+	}
+}
+
+// written returns the manifest of what was copied.
+func written(r *ops.Run) (m archive.Manifest, err error) {
+	_, err = r.Get("manifest", &m)
+	return m, err
+}
+
+// count makes a copy that was read back a backup.
+func (w *Worker) count(ctx context.Context, tx pgx.Tx, r *ops.Run) (Backup, error) {
 	var in input
 	if err := r.Input(&in); err != nil {
-		return err
+		return Backup{}, err
 	}
-	var m archive.Manifest
-	if _, err := r.Get("manifest", &m); err != nil {
-		return err
+	m, err := written(r)
+	if err != nil {
+		return Backup{}, err
 	}
 	text, err := json.Marshal(m)
 	if err != nil {
-		return fmt.Errorf("encode the manifest: %w", err)
+		return Backup{}, fmt.Errorf("encode the manifest: %w", err)
 	}
-	b, err := setDone(ctx, tx, in.BackupID, m, text, w.now())
+	return setDone(ctx, tx, in.BackupID, m, text, w.now())
+}
+
+func (w *Worker) taken(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
+	b, err := w.count(ctx, tx, r)
 	if err != nil {
 		return err
 	}
