@@ -97,21 +97,28 @@ func (l *listeners) WrapListener(inner net.Listener) net.Listener {
 // close them.
 func (e *Edge) drain(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
-	over := time.NewTimer(e.opts.DrainTimeout)
-	defer over.Stop()
+	limited, cancel := context.WithTimeout(ctx, e.opts.DrainTimeout)
+	defer cancel()
+	if !untilQuiet(limited, drainQuiet, e.open.none) {
+		e.log.WarnContext(ctx, "edge cuts off what takes too long", "connections", e.open.connections.Load(), "requests", e.open.requests.Load())
+	}
+}
+
+// untilQuiet returns when nothing was going on for as long as quiet, or false when ctx ends before.
+func untilQuiet(ctx context.Context, quiet time.Duration, none func() bool) bool {
 	look := time.NewTicker(drainLook)
 	defer look.Stop()
-	for quiet := time.Duration(0); quiet < drainQuiet; {
+	for since := time.Duration(0); since < quiet; {
 		select {
 		case <-look.C:
-			if quiet += drainLook; !e.open.none() {
-				quiet = 0
+			if since += drainLook; !none() {
+				since = 0
 			}
-		case <-over.C:
-			e.log.WarnContext(ctx, "edge cuts off what takes too long", "connections", e.open.connections.Load(), "requests", e.open.requests.Load())
-			return
+		case <-ctx.Done():
+			return false
 		}
 	}
+	return true
 }
 
 // openBook counts what an edge has to finish. HTTP/3 has requests only; of the rest a request's last bytes may still be on their way when

@@ -73,7 +73,7 @@ func (e *Edge) serveQUIC(ctx context.Context) error {
 	defer cancel()
 	go func() { // clients are told to go, and needn't
 		defer cancel()
-		asked.wait(leaving, e.opts.LameDuck)
+		untilQuiet(leaving, e.opts.LameDuck, asked.none)
 	}()
 	if err := server.Shutdown(leaving); err != nil && !errors.Is(err, context.Canceled) {
 		e.log.WarnContext(ctx, "edge cuts off what takes too long over HTTP/3", "requests", asked.Load())
@@ -94,21 +94,7 @@ func (f *inFlight) counted(next http.Handler) http.Handler {
 	})
 }
 
-// wait returns when nothing was going on for the time of quiet, or ctx ends.
-func (f *inFlight) wait(ctx context.Context, quiet time.Duration) {
-	look := time.NewTicker(drainLook)
-	defer look.Stop()
-	for since := time.Duration(0); since < quiet; {
-		select {
-		case <-look.C:
-			if since += drainLook; f.Load() > 0 {
-				since = 0
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
-}
+func (f *inFlight) none() bool { return f.Load() == 0 }
 
 // openQUIC returns what serves HTTP/3 on conn.
 func (e *Edge) openQUIC(conn net.PacketConn, asked *inFlight) (*http3.Server, *quic.EarlyListener, func(), error) {
