@@ -22,43 +22,19 @@ func measured(ctx context.Context, r *ops.Run) func(done, total int64) {
 	return func(done, total int64) { r.Measured(ctx, done, total) }
 }
 
-func (p *passed) add(n int) {
-	if done := p.done.Add(int64(n)); p.tell != nil {
+// Write counts; it keeps nothing.
+func (p *passed) Write(b []byte) (int, error) {
+	if done := p.done.Add(int64(len(b))); p.tell != nil {
 		p.tell(done, p.total)
 	}
+	return len(b), nil
 }
 
 // reader returns r, counted.
-func (p *passed) reader(r io.Reader) io.Reader { return passedReader{r, p} }
+func (p *passed) reader(r io.Reader) io.Reader { return io.TeeReader(r, p) }
 
 // writer returns w, counted.
-func (p *passed) writer(w io.Writer) io.Writer { return passedWriter{w, p} }
-
-type passedReader struct {
-	io.Reader
-
-	of *passed
-}
-
-// Read reads on.
-func (p passedReader) Read(b []byte) (int, error) {
-	n, err := p.Reader.Read(b)
-	p.of.add(n)
-	return n, err
-}
-
-type passedWriter struct {
-	io.Writer
-
-	of *passed
-}
-
-// Write writes on.
-func (p passedWriter) Write(b []byte) (int, error) {
-	n, err := p.Writer.Write(b)
-	p.of.add(n)
-	return n, err
-}
+func (p *passed) writer(w io.Writer) io.Writer { return io.MultiWriter(w, p) }
 
 // expected is about how many bytes of dump and files a backup will copy: as many as the one before it.
 func expected(ctx context.Context, q postgres.Querier, b Backup, onDisk int64) (int64, error) {

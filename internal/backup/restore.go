@@ -234,13 +234,18 @@ func (w *Worker) missing(ctx context.Context, t tenants.Tenant) (string, error) 
 	return "", err
 }
 
+// lockTenant locks the tenant that is restored into.
+func (w *Worker) lockTenant(ctx context.Context, tx pgx.Tx, r *ops.Run) (in restoreInput, t tenants.Tenant, err error) {
+	if err := r.Input(&in); err != nil {
+		return in, t, err
+	}
+	t, err = w.tenants.Lock(ctx, tx, in.TenantID)
+	return in, t, err
+}
+
 // pause has the edge say that the client is being worked on. One that is suspended stays so.
 func (w *Worker) pause(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
-	var in restoreInput
-	if err := r.Input(&in); err != nil {
-		return err
-	}
-	t, err := w.tenants.Lock(ctx, tx, in.TenantID)
+	_, t, err := w.lockTenant(ctx, tx, r)
 	if err != nil {
 		return err
 	}
@@ -266,11 +271,7 @@ func (w *Worker) unpause(ctx context.Context, r *ops.Run) error {
 
 // goOn takes a tenant that was active back to that; one that is deleted meanwhile stays what it is.
 func (w *Worker) goOn(ctx context.Context, tx pgx.Tx, r *ops.Run, reason string) error {
-	var in restoreInput
-	if err := r.Input(&in); err != nil {
-		return err
-	}
-	t, err := w.tenants.Lock(ctx, tx, in.TenantID)
+	_, t, err := w.lockTenant(ctx, tx, r)
 	if err != nil || t.State != tenants.Maintenance {
 		return err
 	}

@@ -135,11 +135,7 @@ func (w *Worker) swap(ctx context.Context, r restore) error {
 const volumeKey = "volume_before"
 
 func (w *Worker) swapped(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
-	var in restoreInput
-	if err := r.Input(&in); err != nil {
-		return err
-	}
-	t, err := w.tenants.Lock(ctx, tx, in.TenantID)
+	in, t, err := w.lockTenant(ctx, tx, r)
 	if err != nil {
 		return err
 	}
