@@ -14,12 +14,19 @@ import (
 // sandbox lets backups be tried where provisioning says.
 type sandbox struct{ provision *provision.Service }
 
-var _ backup.Sandbox = sandbox{}
+var (
+	_ backup.Sandbox = sandbox{}
+	_ backup.Neutral = sandbox{}
+)
 
 // Open implements backup.Sandbox.
 func (s sandbox) Open(ctx context.Context, t tenants.Tenant, subject string, slot int) (backup.Cell, error) {
 	c, err := s.provision.OpenSandbox(ctx, t, subject, slot)
-	return backup.Cell{Database: c.Database, Password: c.Password, Volume: c.Volume, Dir: c.Dir}, err
+	return cellOf(c), err
+}
+
+func cellOf(s provision.Sandbox) backup.Cell {
+	return backup.Cell{Database: s.Database, Password: s.Password, Volume: s.Volume, Dir: s.Dir}
 }
 
 // Start implements backup.Sandbox.
@@ -29,6 +36,15 @@ func (s sandbox) Start(ctx context.Context, t tenants.Tenant, subject string, sl
 		return backup.ErrNoAnswer.WithCause(err)
 	}
 	return err
+}
+
+// Neutralise implements backup.Neutral.
+func (s sandbox) Neutralise(ctx context.Context, t tenants.Tenant, subject string, slot int) (backup.Cell, error) {
+	c, err := s.provision.NeutraliseSandbox(ctx, t, subject, slot)
+	if errors.Is(err, provision.ErrNotNeutralised) {
+		return backup.Cell{}, backup.ErrNotNeutralised.WithCause(err)
+	}
+	return cellOf(c), err
 }
 
 // Close implements backup.Sandbox.

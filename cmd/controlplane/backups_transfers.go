@@ -22,7 +22,7 @@ func (p *platform) wireIntake() error {
 	return nil
 }
 
-// wireTransfers has w make zips of backups, and backups of what is uploaded. Both take PostgreSQL's programs.
+// wireTransfers has w make zips of backups, neutral dumps for them, and backups of what is uploaded. All take PostgreSQL's programs.
 func (p *platform) wireTransfers(w *backup.Worker) error {
 	c := p.cfg.Cluster
 	server, err := pgtools.New(pgtools.Options{Host: c.Host, Port: c.Port, SSLMode: c.SSLMode, Image: p.cfg.Engine.PostgresImage, Tools: p.engine})
@@ -32,6 +32,11 @@ func (p *platform) wireTransfers(w *backup.Worker) error {
 	if p.packer, err = backup.NewPacker(w, server); err != nil {
 		return fmt.Errorf("set up downloads of backups: %w", err)
 	}
+	neutraliser, err := backup.NewNeutraliser(w, sandbox{p.provision}, server)
+	if err != nil {
+		return fmt.Errorf("set up neutralised downloads of backups: %w", err)
+	}
+	neutraliser.Register()
 	importer, err := backup.NewImporter(w, p.cluster, server)
 	if err != nil {
 		return fmt.Errorf("set up imports of backups: %w", err)

@@ -15,7 +15,7 @@ import (
 
 // Zipper writes backups as Odoo itself does, which takes a worker's tools. What it has written before an error is of no use.
 type Zipper interface {
-	Zip(ctx context.Context, b backup.Backup, w io.Writer) error
+	Zip(ctx context.Context, d backup.Download, w io.Writer) error
 }
 
 // Importer takes in what customers bring along.
@@ -63,22 +63,55 @@ func (s *server) linkBackup(w http.ResponseWriter, r *http.Request, p accounts.P
 	if err != nil {
 		return err
 	}
+	q := parseQuery(r)
+	neutralised := q.boolean("neutralised")
+	if q.err != nil {
+		return q.err
+	}
 	if s.deps.Zips == nil {
 		return errNoWorker
 	}
 	if err := s.limitAccount(r, p, "backup", s.opts.Rates.Backup); err != nil {
 		return err
 	}
+	if neutralised {
+		return s.linkNeutral(w, r, p, b)
+	}
 	link, err := s.deps.Backups.Link(r.Context(), s.backupRequest(r, p), b.ID)
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, linkAnswer{
-		URL: s.opts.PublicURL + downloads + link.Secret.Reveal(), ExpiresAt: wireTime(link.ExpiresAt), Filename: zipName(b),
+	return s.replyLink(w, link, zipName(b, false))
+}
+
+// linkNeutral doesn't wait for what has to be made first, which takes longer than front ends do.
+func (s *server) linkNeutral(w http.ResponseWriter, r *http.Request, p accounts.Principal, b backup.Backup) error {
+	link, op, err := s.deps.Backups.NeutralLink(r.Context(), s.backupRequest(r, p), b.ID)
+	switch {
+	case err != nil:
+		return err
+	case op == nil:
+		return s.replyLink(w, link, zipName(b, true))
+	}
+	w.Header().Set("Location", s.operationURL(op.ID))
+	return reply(w, http.StatusAccepted, transitionAnswer{
+		Success: true, Message: "The backup is being neutralised; ask for its link again when that is done", Operation: newOperationAnswer(*op, nil, p.Admin),
 	})
 }
 
-func zipName(b backup.Backup) string { return path.Base(b.KeyPrefix) + ".zip" }
+func (s *server) replyLink(w http.ResponseWriter, link backup.Link, name string) error {
+	return reply(w, http.StatusOK, linkAnswer{
+		URL: s.opts.PublicURL + downloads + link.Secret.Reveal(), ExpiresAt: wireTime(link.ExpiresAt), Filename: name,
+	})
+}
+
+func zipName(b backup.Backup, neutralised bool) string {
+	name := path.Base(b.KeyPrefix)
+	if neutralised {
+		name += "_neutralised"
+	}
+	return name + ".zip"
+}
 
 // download streams a backup. What goes wrong after the first byte breaks the connection: half a zip must not pass for one.
 func (s *server) download(w http.ResponseWriter, r *http.Request) error {
@@ -89,24 +122,24 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	link, _ := pathParam(r, "link")
-	b, account, err := s.deps.Backups.Redeem(r.Context(), secrets.Secret(link), r.Method != http.MethodHead)
+	d, err := s.deps.Backups.Redeem(r.Context(), secrets.Secret(link), r.Method != http.MethodHead)
 	if err != nil {
 		return err
 	}
 	if s.deps.Zips == nil {
 		return errNoWorker
 	}
-	leave, err := s.transfers.enter(account)
+	leave, err := s.transfers.enter(d.Account)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	out := &attachment{w: w, control: http.NewResponseController(w), name: zipName(b)}
+	out := &attachment{w: w, control: http.NewResponseController(w), name: zipName(d.Backup, d.Neutralised())}
 	if r.Method == http.MethodHead {
 		out.begin()
 		return nil
 	}
-	err = s.deps.Zips.Zip(r.Context(), b, out)
+	err = s.deps.Zips.Zip(r.Context(), d, out)
 	if err == nil || !out.begun {
 		return err
 	}

@@ -28,7 +28,7 @@ type transfers struct {
 	length  int64
 }
 
-func (x *transfers) Zip(_ context.Context, _ backup.Backup, w io.Writer) error {
+func (x *transfers) Zip(_ context.Context, _ backup.Download, w io.Writer) error {
 	if x.content != "" {
 		if _, err := io.WriteString(w, x.content); err != nil {
 			return err
@@ -104,6 +104,43 @@ func TestDownloads(t *testing.T) {
 	_, err = b.pool.Exec(t.Context(), "UPDATE backups SET broken_at = now()")
 	require.NoError(t, err)
 	require.Equal(t, http.StatusConflict, b.get(path+"/download", owner).Status)
+}
+
+// A neutralised backup is made first, by an operation that its owner can follow, and downloaded like any other.
+func TestDownloads_Neutralised(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.transfers.content = "PK, and so on"
+	owner, stranger := b.user("owner"), b.user("stranger")
+	b.running(owner, "acme")
+	path := b.backup(owner)
+	ask := path + "/download?neutralised=true"
+	require.Equal(t, http.StatusUnauthorized, b.get(ask, "").Status)
+	require.Equal(t, http.StatusNotFound, b.get(ask, stranger).Status)
+	for _, value := range []string{"maybe", "%00", "2"} {
+		require.Equal(t, http.StatusUnprocessableEntity, b.get(path+"/download?neutralised="+value, owner).Status, value)
+	}
+	require.Zero(t, b.count("backup_neutral_dumps"))
+
+	a := b.get(ask, owner)
+	require.Equal(t, http.StatusAccepted, a.Status, "%s", a.Body)
+	operation := strings.TrimPrefix(a.Header.Get("Location"), "https://api.example.com")
+	require.Equal(t, "backup.neutralise", b.get(operation, owner).object()["kind"])
+	require.Equal(t, http.StatusNotFound, b.get(operation, stranger).Status)
+	require.Equal(t, a.Header.Get("Location"), b.get(ask, b.admin()).Header.Get("Location"), "the same for all who may ask")
+	require.Equal(t, 1, b.count("backup_neutral_dumps"))
+	require.Equal(t, http.StatusConflict, b.do(request{method: http.MethodDelete, path: path, token: owner}).Status)
+
+	_, err := b.pool.Exec(t.Context(), `UPDATE backup_neutral_dumps SET state = 'ready', part = '{"object": "x"}', finished_at = now(), expires_at = now() + interval '1 day'`)
+	require.NoError(t, err)
+	a = b.get(ask, owner)
+	require.Equal(t, http.StatusOK, a.Status, "%s", a.Body)
+	require.Regexp(t, `^acme_manual_[0-9a-f_]+_neutralised\.zip$`, a.object()["filename"])
+	url, _ := a.object()["url"].(string)
+	a = b.get(strings.TrimPrefix(url, "https://api.example.com"), "")
+	require.Equal(t, http.StatusOK, a.Status)
+	require.Contains(t, a.Header.Get("Content-Disposition"), "_neutralised.zip")
+	require.NotContains(t, b.get(b.link(path, owner), "").Header.Get("Content-Disposition"), "neutralised", "the plain one stays plain")
 }
 
 // What breaks before the first byte is told; half a zip doesn't pass for one.

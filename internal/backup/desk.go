@@ -30,7 +30,7 @@ type DeskDeps struct {
 
 // DeskOptions bound what owners may ask for; zero values mean the defaults.
 type DeskOptions struct {
-	PerDay   int           // backups that an owner may have taken in 24 hours, default 5
+	PerDay   int           // backups that an owner may have taken in 24 hours, and as many neutralised, default 5
 	MostKept int           // marks to keep a backup that a client may have, default 10
 	LinkLife time.Duration // of links to download a backup, default 15 minutes
 }

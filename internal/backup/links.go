@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/backup/archive"
 	"controlplane/internal/errs"
 	"controlplane/internal/postgres"
 	"controlplane/internal/secrets"
@@ -43,19 +44,28 @@ func (d *Desk) Link(ctx context.Context, r Request, id ID) (Link, error) {
 	if !b.Good() {
 		return Link{}, ErrNotGood
 	}
+	return d.newLink(ctx, r, b, 0)
+}
+
+// newLink is for the backup as it is, or with a neutral dump's row for its own.
+func (d *Desk) newLink(ctx context.Context, r Request, b Backup, neutral int64) (Link, error) {
 	raw := make([]byte, linkBytes)
 	_, _ = rand.Read(raw) // never fails
 	link := Link{
 		Secret:    secrets.Secret(linkPrefix + base64.RawURLEncoding.EncodeToString(raw)),
 		ExpiresAt: d.deps.Now().UTC().Truncate(time.Second).Add(d.opts.LinkLife),
 	}
-	err = postgres.InTx(ctx, d.deps.Pool, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "INSERT INTO backup_links (link_hash, backup_id, account_id, uses_left, expires_at) VALUES ($1, $2, $3, $4, $5)",
-			linkHash(link.Secret), b.ID, r.By.AccountID, linkUses, link.ExpiresAt)
+	var more map[string]any
+	if neutral != 0 {
+		more = map[string]any{"neutralised": true}
+	}
+	err := postgres.InTx(ctx, d.deps.Pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO backup_links (link_hash, backup_id, neutral_dump_id, account_id, uses_left, expires_at)
+			VALUES ($1, $2, nullif($3, 0), $4, $5, $6)`, linkHash(link.Secret), b.ID, neutral, r.By.AccountID, linkUses, link.ExpiresAt)
 		if err != nil {
 			return fmt.Errorf("store a link: %w", err)
 		}
-		return d.record(r, "backup.download", nil)(ctx, tx, b)
+		return d.record(r, "backup.download", more)(ctx, tx, b)
 	})
 	return link, err
 }
@@ -65,34 +75,46 @@ func linkHash(link secrets.Secret) []byte {
 	return sum[:]
 }
 
-// Redeem returns the backup that a link is for, and for whom it was made, if that account could still ask for it. With begin a download is
-// counted. Errors: ErrLinkOver, ErrNotGood.
-func (d *Desk) Redeem(ctx context.Context, link secrets.Secret, begin bool) (Backup, accounts.ID, error) {
+// Download is what a link leads to.
+type Download struct {
+	Backup  Backup
+	Account accounts.ID   // for whom the link was made
+	neutral *archive.Part // in the place of the backup's own dump
+}
+
+// Neutralised reports whether nothing in it acts on the world.
+func (d Download) Neutralised() bool { return d.neutral != nil }
+
+// Redeem returns what a link is for, if the account that it was made for could still ask for it. With begin a download is counted.
+// Errors: ErrLinkOver, ErrNotGood.
+func (d *Desk) Redeem(ctx context.Context, link secrets.Secret, begin bool) (Download, error) {
 	if !linkShaped(link.Reveal()) {
-		return Backup{}, 0, ErrLinkOver
+		return Download{}, ErrLinkOver
 	}
 	uses := 0
 	if begin {
 		uses = 1
 	}
 	var id ID
-	var account accounts.ID
+	var found Download
 	err := d.deps.Pool.QueryRow(ctx, `
 		UPDATE backup_links l SET uses_left = l.uses_left - $3 FROM backups b, tenants t, accounts a
 		WHERE l.link_hash = $1 AND l.expires_at > $2 AND l.uses_left > 0 AND b.id = l.backup_id AND t.id = b.tenant_id
 			AND a.id = l.account_id AND a.disabled_at IS NULL AND (a.id = t.account_id OR a.role = 'admin')
-		RETURNING b.id, a.id`, linkHash(link), d.deps.Now(), uses).Scan(&id, &account)
+			AND (l.neutral_dump_id IS NULL OR EXISTS (SELECT FROM backup_neutral_dumps n WHERE n.id = l.neutral_dump_id AND n.removed_at IS NULL))
+		RETURNING b.id, a.id, (SELECT part FROM backup_neutral_dumps WHERE id = l.neutral_dump_id)`,
+		linkHash(link), d.deps.Now(), uses).Scan(&id, &found.Account, &found.neutral)
 	if postgres.NoRows(err) {
-		return Backup{}, 0, ErrLinkOver
+		return Download{}, ErrLinkOver
 	}
 	if err != nil {
-		return Backup{}, 0, fmt.Errorf("use a link: %w", err)
+		return Download{}, fmt.Errorf("use a link: %w", err)
 	}
-	b, err := d.deps.Backups.Get(ctx, id)
-	if err == nil && !b.Good() {
+	found.Backup, err = d.deps.Backups.Get(ctx, id)
+	if err == nil && !found.Backup.Good() {
 		err = ErrNotGood
 	}
-	return b, account, err
+	return found, err
 }
 
 // linkShaped spares the database what can't be a link.

@@ -34,10 +34,14 @@ func NewPacker(w *Worker, printer Printer) (*Packer, error) {
 // Zip writes a backup as Odoo itself would, as it comes: nothing of it is kept here. Only a zip that ends well is the backup; what was written
 // before an error is none. Until something is written nothing but an error has come of it. Of two files of one name the later one counts, as
 // for all who unpack zips.
-func (p *Packer) Zip(ctx context.Context, b Backup, w io.Writer) error {
+func (p *Packer) Zip(ctx context.Context, d Download, w io.Writer) error {
+	b := d.Backup
 	m, err := p.readManifest(ctx, b.KeyPrefix)
 	if err != nil {
 		return err
+	}
+	if d.neutral != nil {
+		m.Dump = *d.neutral
 	}
 	out := odoozip.NewWriter(w, m.TakenAt)
 	dump, err := out.Dump()

@@ -116,36 +116,50 @@ func (w *Worker) trying(do func(ctx context.Context, t trial) error) func(ctx co
 	}
 }
 
-// judgeTrial says what an error means: that the backup is no good, or that we can't tell just now.
-func (w *Worker) judgeTrial(ctx context.Context, r *ops.Run, b Backup, err error) error {
-	limit, fault, damaged := tries, true, false
+// verdict is what an error of a trial means.
+type verdict struct {
+	limit   int  // of tries
+	fault   bool // it is the backup's, as far as can be told
+	damaged bool
+}
+
+// weigh tells what an error means: that the backup is no good, or that we can't tell just now.
+func (w *Worker) weigh(ctx context.Context, r *ops.Run, b Backup, err error) (verdict, error) {
+	v := verdict{limit: tries, fault: true}
 	switch {
 	case errors.Is(err, ErrTenantGone):
-		limit, fault = 0, false
+		v.limit, v.fault = 0, false
 	case errors.Is(err, archive.ErrDamaged):
-		limit, damaged = 0, true
+		v.limit, v.damaged = 0, true
 	case errors.Is(err, ErrObjectMissing):
 		right, storeErr := w.rightStore(ctx, b)
-		if storeErr != nil {
-			return ops.Outage(errors.Join(err, storeErr))
-		}
-		limit, fault, damaged = 0, right, right
+		v = verdict{fault: right, damaged: right}
+		return v, storeErr
 	case errors.Is(err, archive.ErrWrongKey), errors.Is(err, archive.ErrNewer), errors.Is(err, ErrToolVersion):
-		limit, fault = 0, false
+		v.limit, v.fault = 0, false
 	case errors.Is(err, ErrNotTheSame):
-		limit = 0
+		v.limit = 0
 	case errors.Is(err, ErrNoAnswer):
-		limit = 2
+		v.limit = 2
 	case r.Step != loadStep, errors.Is(err, ErrNoSandbox), errs.KindOf(err) == errs.Unavailable:
-		limit, fault = patience, false
+		v.limit, v.fault = patience, false
 	}
-	if noteErr := noteTrial(ctx, w.pool, b.ID, safeText(err), fault); noteErr != nil {
+	return v, nil
+}
+
+// judgeTrial notes what an error means, and says whether there is another try.
+func (w *Worker) judgeTrial(ctx context.Context, r *ops.Run, b Backup, err error) error {
+	v, weighErr := w.weigh(ctx, r, b, err)
+	if weighErr != nil {
+		return ops.Outage(errors.Join(err, weighErr))
+	}
+	if noteErr := noteTrial(ctx, w.pool, b.ID, safeText(err), v.fault); noteErr != nil {
 		return errors.Join(err, noteErr)
 	}
-	if r.Attempt < limit {
+	if r.Attempt < v.limit {
 		return err
 	}
-	if damaged {
+	if v.damaged {
 		err = errors.Join(err, w.tellDamaged(ctx, w.pool, b.ID, safeText(err)))
 	}
 	return ops.Unwind(err)
@@ -161,12 +175,7 @@ func (w *Worker) loadTrial(ctx context.Context, t trial) error {
 	if err != nil {
 		return ErrNoSandbox.WithCause(err)
 	}
-	err = w.load(ctx, t.backup, place{
-		access: Access{
-			TenantID: t.tenant.ID, Database: cell.Database, Role: cell.Database, Password: cell.Password, Tool: tool,
-		},
-		volume: cell.Volume, dir: cell.Dir,
-	}, nil)
+	err = w.load(ctx, t.backup, place{access: cell.access(t.tenant.ID, tool), volume: cell.Volume, dir: cell.Dir}, nil)
 	if err == nil {
 		t.Note(ctx, "The backup is restored for a trial, and what the manifest counts is there")
 	}

@@ -26,12 +26,13 @@ const (
 
 // beginTrial takes a slot that no trial is in, nor the removal of what one left.
 func beginTrial(ctx context.Context, tx pgx.Tx, b Backup, by string, now time.Time) error {
+	if err := lockSlots(ctx, tx); err != nil {
+		return err
+	}
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO backup_proofs (backup_id, tenant_id, requested_by, created_at, slot)
-		SELECT $1, $2, $3, $4, s FROM generate_series(0, $5::int - 1) s WHERE NOT EXISTS (
-			SELECT FROM backup_proofs p WHERE p.slot = s AND (p.state = 'running' OR EXISTS (SELECT FROM operations o
-				WHERE o.subject = 'backup/' || p.backup_id AND o.kind = $6 AND o.state IN ('running', 'unwinding'))))
-		ORDER BY s LIMIT 1`, b.ID, b.TenantID, by, now, MostTrials, ProveKind)
+		SELECT $1, $2, $3, $4, s FROM generate_series(0, $5::int - 1) s WHERE NOT `+slotTakenSQL+` ORDER BY s LIMIT 1`,
+		b.ID, b.TenantID, by, now, MostTrials)
 	switch {
 	case postgres.UniqueViolation(err) == "backup_proofs_one_at_a_time":
 		return ErrTrialRunning.WithCause(err)
@@ -98,7 +99,8 @@ func setUnproven(ctx context.Context, q postgres.Querier, id ID, text string, no
 
 // trialLives reports whether an operation still works on what is in the sandbox of a backup's subject. One that is held doesn't.
 func trialLives(ctx context.Context, q postgres.Querier, subject string) (lives bool, err error) {
-	err = q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM operations WHERE subject = $1 AND kind = $2 AND state IN ('queued', 'running', 'unwinding'))", subject, ProveKind).Scan(&lives)
+	err = q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM operations WHERE subject = $1 AND kind = ANY($2) AND state IN ('queued', 'running', 'unwinding'))",
+		subject, []string{ProveKind, NeutraliseKind}).Scan(&lives)
 	if err != nil {
 		return false, fmt.Errorf("look for the trial on %s: %w", subject, err)
 	}

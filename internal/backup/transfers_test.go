@@ -170,7 +170,7 @@ func TestWhatIsDownloadedCanBeBroughtBack(t *testing.T) {
 	c := build(t).open()
 	b := c.took(c.jobs, backup.Daily, ops.Done)
 	var out bytes.Buffer
-	require.NoError(t, c.packer.Zip(t.Context(), b, &out))
+	require.NoError(t, c.packer.Zip(t.Context(), backup.Download{Backup: b}, &out))
 	in, err := zip.NewReader(bytes.NewReader(out.Bytes()), int64(out.Len()))
 	require.NoError(t, err)
 	var names []string
@@ -194,7 +194,7 @@ func TestWhatIsDownloadedCanBeBroughtBack(t *testing.T) {
 	// A damaged source never ends in a whole zip.
 	require.NoError(t, os.Truncate(c.object(b, "filestore"), 100))
 	out.Reset()
-	require.Error(t, c.packer.Zip(t.Context(), b, &out))
+	require.Error(t, c.packer.Zip(t.Context(), backup.Download{Backup: b}, &out))
 	_, err = zip.NewReader(bytes.NewReader(out.Bytes()), int64(out.Len()))
 	require.Error(t, err)
 	c.idle()

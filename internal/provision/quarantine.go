@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -87,25 +86,14 @@ func (s *Service) tryNeutralise(ctx context.Context, r *ops.Run, t tenants.Tenan
 	if err := s.ensureFirewall(ctx); err != nil {
 		return outcome(err)
 	}
-	result, err := s.runtime.RunContainer(ctx, s.neutraliser(w, r.ID))
-	if err != nil {
-		return outcome(err)
-	}
-	if result.ExitCode != 0 {
-		return ErrNotNeutralised.WithCause(fmt.Errorf("neutralise tenant %s: exit code %d:\n%s", t.ID, result.ExitCode, strings.Join(result.Tail, "\n")))
-	}
-	done, err := s.database.Neutralised(ctx, TenantDatabase{Name: t.DBName, Subject: t.ID.Subject(), Password: w.secrets.DBPassword})
-	if err == nil && !done {
-		err = ErrNotNeutralised.WithCause(fmt.Errorf("the database of tenant %s doesn't say that it is neutralised", t.ID))
-	}
-	return outcome(err)
+	return outcome(s.runNeutraliser(ctx, s.neutraliser(w, r.ID), TenantDatabase{Name: t.DBName, Subject: t.ID.Subject(), Password: w.secrets.DBPassword}))
 }
 
 // neutraliser is the tenant's container but for what it runs.
 func (s *Service) neutraliser(w work, id ops.ID) Container {
 	c := s.container(w, id)
-	c.Name += "_neutralise"
-	c.Command = []string{"env", "odoo", "neutralize", "-d", w.tenant.DBName}
+	c.Name += neutraliserSuffix
+	c.Command = neutralising(w.tenant.DBName)
 	c.Restart = false
 	return c
 }

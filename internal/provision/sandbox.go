@@ -47,36 +47,47 @@ func (s *Service) OpenSandbox(ctx context.Context, t tenants.Tenant, subject str
 	if err := s.ensureSandbox(ctx, t, subject, slot); err != nil {
 		return Sandbox{}, err
 	}
-	return Sandbox{Database: name, Password: password, Volume: name + "_data", Dir: strings.TrimPrefix(filestore(name), dataDir+"/")}, nil
+	return sandboxOf(name, password), nil
+}
+
+func sandboxOf(name string, password secrets.Secret) Sandbox {
+	return Sandbox{Database: name, Password: password, Volume: name + "_data", Dir: strings.TrimPrefix(filestore(name), dataDir+"/")}
 }
 
 // StartSandbox starts an Odoo in it, without scheduled jobs, and returns when it has shown its login page. Errors: ErrNotReady,
 // ErrSandboxGone.
 func (s *Service) StartSandbox(ctx context.Context, t tenants.Tenant, subject string, slot int) error {
 	name := s.sandboxName(subject)
-	status, err := s.runtime.InspectContainer(ctx, name)
-	if err != nil {
-		return err
-	}
-	if !status.Exists {
-		return ErrSandboxGone.WithCause(fmt.Errorf("no container %s", name))
-	}
-	if err := s.runtime.StopContainer(ctx, name, stopGrace); err != nil { // an attempt before this one started it, with another password
-		return err
-	}
-	if err := s.ensureSandbox(ctx, t, subject, slot); err != nil {
-		return err
-	}
-	if err := s.configureSandbox(ctx, t, subject, slot); err != nil {
-		return err
-	}
-	if err := s.ensureFirewall(ctx); err != nil {
+	if _, err := s.prepareSandbox(ctx, t, subject, slot); err != nil {
 		return err
 	}
 	if err := s.runtime.StartContainer(ctx, name); err != nil {
 		return err
 	}
 	return s.askSandbox(ctx, name, quarantined(s.sandboxSubnet(slot)))
+}
+
+// prepareSandbox has an Odoo ready to be started in it, and returns the password that it will use. Errors: ErrSandboxGone.
+func (s *Service) prepareSandbox(ctx context.Context, t tenants.Tenant, subject string, slot int) (secrets.Secret, error) {
+	name := s.sandboxName(subject)
+	status, err := s.runtime.InspectContainer(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if !status.Exists {
+		return "", ErrSandboxGone.WithCause(fmt.Errorf("no container %s", name))
+	}
+	if err := s.runtime.StopContainer(ctx, name, stopGrace); err != nil { // an attempt before this one started it, with another password
+		return "", err
+	}
+	if err := s.ensureSandbox(ctx, t, subject, slot); err != nil {
+		return "", err
+	}
+	password, err := s.configureSandbox(ctx, t, subject, slot)
+	if err != nil {
+		return "", err
+	}
+	return password, s.ensureFirewall(ctx)
 }
 
 func (s *Service) askSandbox(ctx context.Context, name string, address netip.Addr) error {
@@ -128,20 +139,20 @@ func (s *Service) sandbox(t tenants.Tenant, plan tenants.Plan, image, subject st
 	}
 }
 
-// configureSandbox gives the role a new password, which only the container's configuration knows.
-func (s *Service) configureSandbox(ctx context.Context, t tenants.Tenant, subject string, slot int) error {
+// configureSandbox gives the role a new password, which the container's configuration knows, and the caller.
+func (s *Service) configureSandbox(ctx context.Context, t tenants.Tenant, subject string, slot int) (secrets.Secret, error) {
 	name := s.sandboxName(subject)
 	plan, err := s.tenants.Plan(ctx, t.PlanID)
 	if err != nil {
-		return err
+		return "", err
 	}
 	imageID, err := s.imageOf(ctx, t)
 	if err != nil {
-		return err
+		return "", err
 	}
 	image, err := s.runtime.Image(ctx, imageID)
 	if err != nil {
-		return err
+		return "", err
 	}
 	conf := odooConf{
 		Host: s.tenantDatabaseHost(gatewayOf(s.sandboxSubnet(slot))), Port: s.opts.DatabasePort, SSLMode: s.opts.SSLMode,
@@ -150,26 +161,28 @@ func (s *Service) configureSandbox(ctx context.Context, t tenants.Tenant, subjec
 	}
 	address, err := s.databaseAddress(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if address.IsValid() { // no name can be looked up there
 		conf.Host = address.String()
 	}
 	content, err := conf.render()
 	if err != nil {
-		return ops.Permanent(err)
+		return "", ops.Permanent(err)
 	}
 	if err := s.database.SetSandboxPassword(ctx, name, subject, conf.Password); err != nil {
-		return err
+		return "", err
 	}
-	return s.runtime.PutFiles(ctx, name, []File{confFile(content, image)})
+	return conf.Password, s.runtime.PutFiles(ctx, name, []File{confFile(content, image)})
 }
 
 // CloseSandbox removes all of it; what isn't there is removed.
 func (s *Service) CloseSandbox(ctx context.Context, subject string, slot int) error {
 	name := s.sandboxName(subject)
-	if err := s.runtime.RemoveContainer(ctx, name); err != nil {
-		return err
+	for _, container := range []string{name + neutraliserSuffix, name} {
+		if err := s.runtime.RemoveContainer(ctx, container); err != nil {
+			return err
+		}
 	}
 	for _, volume := range []string{name + "_data", name + "_config"} {
 		if err := s.runtime.RemoveVolume(ctx, volume); err != nil {

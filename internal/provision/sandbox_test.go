@@ -92,3 +92,40 @@ func TestSandbox(t *testing.T) {
 	require.NoError(t, err, "nothing is left to ask about")
 	require.Empty(t, w.networks)
 }
+
+// What is neutralised there runs where it reaches the database alone, and is believed only as far as the database says so.
+func TestSandbox_IsNeutralised(t *testing.T) {
+	t.Parallel()
+	b, w := setup(t)
+	tenant := b.paid(t, "acme", "basic")
+	_, err := b.NeutraliseSandbox(t.Context(), tenant, "backup/17", 2)
+	require.ErrorIs(t, err, provision.ErrSandboxGone)
+	opened, err := b.OpenSandbox(t.Context(), tenant, "backup/17", 2)
+	require.NoError(t, err)
+
+	w.deaf = true
+	_, err = b.NeutraliseSandbox(t.Context(), tenant, "backup/17", 2)
+	require.ErrorIs(t, err, provision.ErrNotNeutralised)
+	w.deaf = false
+	for range 2 {
+		box, err := b.NeutraliseSandbox(t.Context(), tenant, "backup/17", 2)
+		require.NoError(t, err)
+		require.Equal(t, opened.Database, box.Database)
+		require.NotEqual(t, opened.Password, box.Password)
+		require.Contains(t, w.volumes[box.Database+"_config"]["/etc/odoo/odoo.conf"], "\ndb_password = "+box.Password.Reveal()+"\n")
+		require.True(t, w.databases[box.Database].neutralised)
+	}
+	require.False(t, w.containers[opened.Database].running)
+
+	// What a worker that died left of it goes with the sandbox, by whichever way.
+	left := w.containers[opened.Database].Container
+	left.Name += "_neutralise"
+	require.NoError(t, w.EnsureContainer(t.Context(), left))
+	require.NoError(t, b.CloseSandbox(t.Context(), "backup/17", 2))
+	require.Empty(t, w.containers)
+	require.NoError(t, w.EnsureNetwork(t.Context(), provision.Network{Name: left.Network}))
+	require.NoError(t, w.EnsureContainer(t.Context(), left))
+	_, err = b.SweepSandboxes(t.Context(), func(_ context.Context, subject string) (bool, error) { return subject != "backup/17", nil })
+	require.NoError(t, err)
+	require.Empty(t, w.containers)
+}
