@@ -37,16 +37,29 @@ type Server struct {
 
 	address string
 	root    string
+	disk    int64 // bytes of a disk of its own; 0: the machine's
 	cmd     *exec.Cmd
 }
 
 // New starts a server, which ends with the test.
 func New(t *testing.T) *Server {
 	t.Helper()
-	s := &Server{Bucket: "backups", AccessKey: "tests", SecretKey: secrets.RandomPassword(32), root: t.TempDir(), address: freeAddress(t)}
+	return start(t, 0)
+}
+
+// NewOnDisk starts a server whose disk holds so many bytes. The disk is empty again after Stop.
+func NewOnDisk(t *testing.T, bytes int64) *Server {
+	t.Helper()
+	return start(t, bytes)
+}
+
+func start(t *testing.T, disk int64) *Server {
+	t.Helper()
+	s := &Server{Bucket: "backups", AccessKey: "tests", SecretKey: secrets.RandomPassword(32), root: t.TempDir(), address: freeAddress(t), disk: disk}
 	s.Endpoint = "http://" + s.address
 	s.Dir = filepath.Join(s.root, "data", s.Bucket)
 	require.NoError(t, os.MkdirAll(s.Dir, 0o700))
+	require.NoError(t, os.Mkdir(filepath.Join(s.root, "notes"), 0o700))
 	s.Start(t)
 	t.Cleanup(s.Stop)
 	return s
@@ -57,15 +70,39 @@ func (s *Server) Start(t *testing.T) {
 	t.Helper()
 	path, err := binary()
 	require.NoError(t, err, "the S3 server for tests")
-	s.cmd = exec.Command(path, "--quiet", "--port", s.address, "--iam-dir", s.root, "posix", filepath.Join(s.root, "data")) //nolint:gosec,noctx // ended by Stop
-	s.cmd.Env = []string{"ROOT_ACCESS_KEY_ID=" + s.AccessKey, "ROOT_SECRET_ACCESS_KEY=" + s.SecretKey.Reveal()}
+	command := []string{path, "--quiet", "--port", s.address, "--iam-dir", s.root, "posix", filepath.Join(s.root, "data")}
+	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if s.disk > 0 {
+		command = s.onDisk(command, attributes)
+	}
+	s.cmd = exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // ended by Stop
+	s.cmd.Env = []string{"ROOT_ACCESS_KEY_ID=" + s.AccessKey, "ROOT_SECRET_ACCESS_KEY=" + s.SecretKey.Reveal(), "PATH=" + os.Getenv("PATH")}
 	s.cmd.Stdout, s.cmd.Stderr = io.Discard, io.Discard
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = attributes
 	runtime.LockOSThread() // the kernel kills it when the thread that started it ends
 	err = s.cmd.Start()
 	runtime.UnlockOSThread()
 	require.NoError(t, err)
 	require.Eventually(t, s.answers, startTimeout, 20*time.Millisecond, "the S3 server doesn't answer")
+	if s.disk > 0 {
+		s.Dir = filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), "root", s.root, "data", s.Bucket)
+	}
+}
+
+// onDisk has the command see a file system in memory, of the size of its disk, where its data are; nobody else sees it, and it goes with the
+// command. What the server notes beside objects isn't on it: not every such file system takes that.
+func (s *Server) onDisk(command []string, attributes *syscall.SysProcAttr) []string {
+	attributes.Cloneflags = syscall.CLONE_NEWNS
+	if uid := os.Getuid(); uid != 0 {
+		attributes.Cloneflags |= syscall.CLONE_NEWUSER
+		attributes.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		attributes.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	data := filepath.Join(s.root, "data")
+	const script = `mount --make-rprivate / && mount -t tmpfs -o size="$1" tmpfs "$2" && mkdir "$2/$3" && shift 3 && exec "$@"`
+	last := len(command) - 1
+	command = append(command[:last:last], "--sidecar", filepath.Join(s.root, "notes"), command[last])
+	return append([]string{"sh", "-c", script, "sh", strconv.FormatInt(s.disk, 10), data, s.Bucket}, command...)
 }
 
 // Stop ends the server; a second time is harmless.

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -18,6 +17,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -142,13 +142,46 @@ func TestStore_SaysWhoIsToBlame(t *testing.T) {
 	require.ErrorIs(t, try(open(t, b.server, func(o *store.Options) { o.SecretKey = "wrong" })), backup.ErrStoreRefused)
 	require.ErrorIs(t, try(open(t, b.server, func(o *store.Options) { o.AccessKey = "nobody" })), backup.ErrStoreRefused)
 	require.ErrorIs(t, try(open(t, b.server, func(o *store.Options) { o.Bucket = "another" })), backup.ErrStoreRefused)
-	full := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInsufficientStorage) }))
-	t.Cleanup(full.Close)
-	require.ErrorIs(t, try(open(t, b.server, func(o *store.Options) { o.Endpoint = full.URL })), backup.ErrStoreFull)
+	full := &bundle{server: s3test.NewOnDisk(t, 12<<20)}
+	full.Store = open(t, full.server)
+	require.ErrorIs(t, full.Put(t.Context(), "x/large", bytes.NewReader(noise(18<<20)), 0), backup.ErrStoreFull)
+	require.Empty(t, full.keys(t, ""))
+	require.NoError(t, full.Put(t.Context(), "x/small", bytes.NewReader(noise(4<<20)), 0), "the parts of the other one take no space any more")
 	b.server.Stop()
 	err := try(b.Store)
 	require.ErrorIs(t, err, backup.ErrStoreUnreachable)
 	require.NotContains(t, err.Error(), b.server.SecretKey.Reveal())
+}
+
+// Where clocks differ by more than the server bears, ours is taken to be wrong by as much as its answer says. In this test it is 2000.
+func TestStore_BearsAClockThatIsWrong(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	content := noise(9 << 20)
+	synctest.Test(t, func(t *testing.T) {
+		require.Equal(t, 2000, time.Now().Year())
+		b := &bundle{Store: open(t, server), server: server}
+		require.NoError(t, b.Put(t.Context(), "a/b", bytes.NewReader(content), 0))
+		require.True(t, bytes.Equal(content, b.content(t, "a/b")))
+		require.Equal(t, []string{"a/b"}, b.keys(t, "a/"))
+		server.Stop() // which ends the connections, and with them what the client does in this bubble
+	})
+}
+
+// Where the answer doesn't tell the time, it is we who are refused, and not the network that is down.
+func TestStore_TellsOfAClockThatStaysWrong(t *testing.T) {
+	t.Parallel()
+	timeless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Date"] = nil
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message></Error>")
+	}))
+	t.Cleanup(timeless.Close)
+	s, err := store.New(store.Options{Endpoint: timeless.URL, Bucket: "backups", AccessKey: "tests", SecretKey: "tests"})
+	require.NoError(t, err)
+	err = s.Put(t.Context(), "x", strings.NewReader("x"), 0)
+	require.ErrorIs(t, err, backup.ErrStoreRefused)
+	require.ErrorContains(t, err, "RequestTimeTooSkewed")
 }
 
 // A server that came before 2025, or isn't the vendor's, refuses the newer checksum headers.
@@ -183,48 +216,18 @@ func TestStore_SendsNoNewerChecksums(t *testing.T) {
 	require.Zero(t, refused.Load())
 }
 
-// flaky passes on to a server, and breaks every download's connection off after some bytes.
-func flaky(t *testing.T, server *s3test.Server, after int64, then func(net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed below
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = in.Close() }()
-				out, err := net.Dial("tcp", strings.TrimPrefix(server.Endpoint, "http://")) //nolint:noctx // a test's
-				if err != nil {
-					return
-				}
-				defer func() { _ = out.Close() }()
-				go func() { _, _ = io.Copy(out, in) }()
-				if _, err := io.CopyN(in, out, after); err == nil {
-					then(in)
-				}
-			}()
-		}
-	}()
-	return "http://" + l.Addr().String()
-}
-
 func TestGet_GoesOnWhereTheConnectionWasLost(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	content := noise(5 << 20)
 	require.NoError(t, b.Put(t.Context(), "x", bytes.NewReader(content), 0))
-	for name, then := range map[string]func(net.Conn){
-		"cut":     func(c net.Conn) { _ = c.Close() },
-		"stalled": func(net.Conn) { <-t.Context().Done() },
-	} {
+	for name, then := range map[string]func(){"cut": nil, "stalled": func() { <-t.Context().Done() }} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			line := b.server.Line(t)
+			line.Break(s3test.Down, 1<<20, then)
 			lossy := open(t, b.server, func(o *store.Options) {
-				o.Endpoint = flaky(t, b.server, 1<<20, then)
+				o.Endpoint = line.Endpoint
 				o.StallAfter = time.Second
 			})
 			through := &bundle{Store: lossy, server: b.server}
@@ -239,9 +242,9 @@ func TestGet_NeverMixesTwoObjects(t *testing.T) {
 	b := setup(t)
 	require.NoError(t, b.Put(t.Context(), "x", bytes.NewReader(noise(5<<20)), 0))
 	replaced := make(chan struct{})
-	lossy := open(t, b.server, func(o *store.Options) {
-		o.Endpoint = flaky(t, b.server, 1<<20, func(c net.Conn) { <-replaced; _ = c.Close() })
-	})
+	line := b.server.Line(t)
+	line.Break(s3test.Down, 1<<20, func() { <-replaced })
+	lossy := open(t, b.server, func(o *store.Options) { o.Endpoint = line.Endpoint })
 	r, err := lossy.Get(t.Context(), "x")
 	require.NoError(t, err)
 	require.NoError(t, b.Put(t.Context(), "x", bytes.NewReader(noise(5<<20)), 0))
