@@ -64,6 +64,8 @@ func (s *Service) failStuck(ctx context.Context) error {
 
 func raiseFailed(ctx context.Context, q postgres.Querier, b Backup) error {
 	return alerts.Raise(ctx, q, alerts.Alert{
-		Kind: alertFailed, Subject: b.TenantID.Subject(), Message: fmt.Sprintf("The %s backup %s of %s failed: %s", b.Kind, b.ID, b.TenantName, b.Error),
+		Kind: alertFailed, Subject: b.TenantID.Subject(),
+		Message: fmt.Sprintf("The %s backup %s of %s failed: %s%s Operation %d has the details.",
+			b.Kind, b.ID, b.TenantName, b.Error, advice(b.Error), b.OperationID),
 	})
 }

@@ -61,17 +61,20 @@ func NewOdooOf(t *testing.T, name string, password secrets.Secret) *Odoo {
 		require.NoError(t, err)
 	}
 	t.Cleanup(func() { o.drop(t) })
-	o.Exec(t, `
-		CREATE TABLE ir_attachment (id serial PRIMARY KEY, name text, store_fname text);
-		CREATE TABLE ir_module_module (id serial PRIMARY KEY, name text, state text, latest_version text);
-		CREATE TABLE ir_config_parameter (id serial PRIMARY KEY, key text UNIQUE, value text, create_uid integer, write_uid integer,
-			create_date timestamp, write_date timestamp);
-		CREATE TABLE res_partner (id serial PRIMARY KEY, name text);
-		INSERT INTO ir_module_module (name, state, latest_version) VALUES ('base', 'installed', '19.0.1.3'), ('web', 'installed', '19.0.1.0'), ('crm', 'uninstalled', NULL);
-		INSERT INTO ir_config_parameter (key, value) VALUES ('database.uuid', gen_random_uuid()::text);
-		INSERT INTO res_partner (name) SELECT 'a customer of the tenant, number ' || n FROM generate_series(1, 1000) n`)
+	o.Exec(t, Content)
 	return o
 }
+
+// Content is what each has from the beginning: the tables, and a thousand customers.
+const Content = `
+	CREATE TABLE ir_attachment (id serial PRIMARY KEY, name text, store_fname text);
+	CREATE TABLE ir_module_module (id serial PRIMARY KEY, name text, state text, latest_version text);
+	CREATE TABLE ir_config_parameter (id serial PRIMARY KEY, key text UNIQUE, value text, create_uid integer, write_uid integer,
+		create_date timestamp, write_date timestamp);
+	CREATE TABLE res_partner (id serial PRIMARY KEY, name text);
+	INSERT INTO ir_module_module (name, state, latest_version) VALUES ('base', 'installed', '19.0.1.3'), ('web', 'installed', '19.0.1.0'), ('crm', 'uninstalled', NULL);
+	INSERT INTO ir_config_parameter (key, value) VALUES ('database.uuid', gen_random_uuid()::text);
+	INSERT INTO res_partner (name) SELECT 'a customer of the tenant, number ' || n FROM generate_series(1, 1000) n`
 
 // Databases are its own and those that restores left beside it.
 func (o *Odoo) Databases(t *testing.T) []string {
@@ -177,15 +180,22 @@ func (o *Odoo) connect(t *testing.T, database string) *pgx.Conn {
 	return conn
 }
 
-// Exec runs SQL in the database as its owner, arguments as ever.
-func (o *Odoo) Exec(t *testing.T, sql string, args ...any) {
+// Session opens one of the owner's in the database, as Odoo has them. Who opens it closes it, if nobody else does.
+func (o *Odoo) Session(t *testing.T) *pgx.Conn {
 	t.Helper()
 	u := *o.super
 	u.User, u.Path = url.UserPassword(o.Name, o.Password.Reveal()), "/"+o.Name
 	conn, err := pgx.Connect(t.Context(), u.String())
 	require.NoError(t, err)
+	return conn
+}
+
+// Exec runs SQL in the database as its owner, arguments as ever.
+func (o *Odoo) Exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	conn := o.Session(t)
 	defer func() { require.NoError(t, conn.Close(t.Context())) }()
-	_, err = conn.Exec(t.Context(), sql, args...)
+	_, err := conn.Exec(t.Context(), sql, args...)
 	require.NoError(t, err)
 }
 
