@@ -95,7 +95,8 @@ func (b *bundle) snapshot() (rows string) {
 	b.t.Helper()
 	const all = `SELECT md5(string_agg(x, '' ORDER BY x)) FROM (
 		SELECT (a.*)::text AS x FROM accounts a UNION ALL SELECT (t.*)::text FROM tenants t UNION ALL SELECT (p.*)::text FROM payments p
-		UNION ALL SELECT (s.*)::text FROM sessions s UNION ALL SELECT (e.*)::text FROM payment_events e) AS rows`
+		UNION ALL SELECT (s.*)::text FROM sessions s UNION ALL SELECT (e.*)::text FROM payment_events e
+		UNION ALL SELECT (b.*)::text FROM backups b UNION ALL SELECT (o.*)::text FROM operations o UNION ALL SELECT (l.*)::text FROM backup_links l) AS rows`
 	require.NoError(b.t, b.pool.QueryRow(b.t.Context(), all).Scan(&rows))
 	return rows
 }
