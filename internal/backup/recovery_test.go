@@ -16,10 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/backup"
-	"controlplane/internal/backup/archive"
 	"controlplane/internal/backup/backuptest"
 	"controlplane/internal/backup/pgtools"
-	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 	"controlplane/internal/postgres/pgtest"
 	"controlplane/internal/secrets"
@@ -67,37 +65,6 @@ func TestRecovery_OfThePlatformsDatabase(t *testing.T) {
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT t.name, b.key_prefix FROM backups b JOIN tenants t ON t.id = b.tenant_id").Scan(&name, &prefix))
 	require.Equal(t, "acme", name)
 	require.True(t, strings.HasPrefix(prefix, "clients/acme/"))
-}
-
-// A client's database and its volume are lost with their servers. What the store has is fetched, and put onto new ones by hand.
-func TestRecovery_OfAClientsDatabaseAndFiles(t *testing.T) {
-	t.Parallel()
-	p := build(t)
-	b := p.took(p.start(), backup.Daily, ops.Done)
-	keys, err := archive.NewKeys(backupKey)
-	require.NoError(t, err)
-	vault := backup.NewVault(p.store, keys, "clients/")
-	dir := filepath.Join(t.TempDir(), "out")
-	m, err := vault.Fetch(t.Context(), strings.TrimPrefix(b.KeyPrefix, "clients/"), dir)
-	require.NoError(t, err)
-	require.Equal(t, p.tenant.Name, m.Tenant)
-
-	fresh := freshDatabase(t)
-	dump, err := os.Open(filepath.Join(dir, "database.dump"))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, dump.Close()) }()
-	restore := []string{"pg_restore", "--exit-on-error", "--no-owner", "--no-privileges", "--dbname=" + fresh}
-	require.NoError(t, p.engine.RunTool(t.Context(), "recovery_"+p.tenant.Name, "0", p.odoo.Image(), restore, dump, io.Discard))
-	conn, err := pgx.Connect(t.Context(), fresh)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, conn.Close(t.Context())) }()
-	var partners int64
-	var file string
-	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*), (SELECT store_fname FROM ir_attachment) FROM res_partner").Scan(&partners, &file))
-	require.Equal(t, m.Database.Rows["res_partner"], partners)
-	content, err := os.ReadFile(filepath.Join(dir, "filestore", file))
-	require.NoError(t, err)
-	require.Equal(t, logo, string(content), "each attachment finds its file")
 }
 
 // serverImage has the programs of the test server's version.
