@@ -81,6 +81,7 @@ type lexer struct {
 	r     *bufio.Reader
 	out   bytes.Buffer
 	depth int // of parentheses
+	words keywords
 }
 
 func (s *Script) statement() (string, error) {
@@ -108,9 +109,10 @@ func (l *lexer) next() (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	l.words.read(c, l.out.Bytes(), l.depth > 0)
 	switch c {
 	case ';':
-		if l.depth <= 0 {
+		if l.depth <= 0 && l.words.bodies == 0 {
 			return true, nil
 		}
 	case '(':

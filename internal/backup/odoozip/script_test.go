@@ -137,3 +137,26 @@ func FuzzScript(f *testing.F) {
 		_, _ = run(strings.NewReader(script)) // it ends, and doesn't panic
 	})
 }
+
+// Functions whose bodies are statements are one statement each, as the server writes them and as people do.
+func TestABodyOfStatementsIsPartOfItsFunction(t *testing.T) {
+	t.Parallel()
+	whole := []string{
+		"CREATE FUNCTION public.f(a integer) RETURNS integer\n    LANGUAGE sql\n    BEGIN ATOMIC\n SELECT (CASE WHEN (f.a > 1) THEN 1 ELSE 2 END) AS \"end\";\n SELECT 3;\nEND",
+		"create or replace procedure p() begin atomic insert into t values (case when true then 'end;' end); select case when a then case when b then 1 end end from t; end",
+		"CREATE FUNCTION public.begin() RETURNS text LANGUAGE sql AS $$ BEGIN ATOMIC; $$",
+		"CREATE FUNCTION atomic(begin integer) RETURNS integer LANGUAGE sql RETURN CASE WHEN begin > 0 THEN 1 END",
+		"CREATE FUNCTION n() BEGIN ATOMIC BEGIN ATOMIC SELECT 1; END; SELECT atomic; END",
+		"SELECT 'BEGIN ATOMIC' AS begin, 1 AS atomic",
+		"CREATE VIEW v AS SELECT CASE WHEN true THEN 1 END AS begin",
+	}
+	for name, r := range map[string]io.Reader{
+		"at once": strings.NewReader(strings.Join(whole, ";\n") + ";\n"), "byte by byte": iotest.OneByteReader(strings.NewReader(strings.Join(whole, ";") + ";")),
+	} {
+		got, err := run(r)
+		require.NoError(t, err, name)
+		require.Equal(t, whole, got, name)
+	}
+	_, err := run(strings.NewReader("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1; SELECT 2;"))
+	require.ErrorIs(t, err, odoozip.ErrCutOff)
+}
