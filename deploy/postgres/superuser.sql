@@ -47,6 +47,9 @@ BEGIN
         EXECUTE format('GRANT odootenants TO %I WITH ADMIN OPTION', control);
     END IF;
 
+    -- No query of a tenant's may fill the server's disk with what it sorts. Only who may set the limit can also lift it, which tenants can't.
+    EXECUTE format('GRANT SET ON PARAMETER temp_file_limit TO %I', control);
+
     -- Nobody connects anywhere by being nobody in particular.
     FOREACH name IN ARRAY array['postgres', 'template1'] || string_to_array(replace(closed, ' ', ''), ',') LOOP
         IF EXISTS (SELECT FROM pg_database WHERE datname = name) THEN

@@ -23,8 +23,9 @@ import (
 // Scratch has databases for foreign dumps to be loaded into. Each belongs to a role of its own, which may do nothing else. What isn't there
 // is removed.
 type Scratch interface {
-	// BeginScratch makes an empty one in the place of what another attempt for the subject left, and returns its name, and its role's.
-	BeginScratch(ctx context.Context, subject string, password secrets.Secret) (name string, err error)
+	// BeginScratch makes an empty one in the place of what another attempt for the subject left, and returns its name, and its role's,
+	// whose queries may write so much beside their tables.
+	BeginScratch(ctx context.Context, subject string, password secrets.Secret, tempFilesMB int) (name string, err error)
 	RemoveScratch(ctx context.Context, subject string) error
 	// SweepScratch removes those of subjects that aren't live, and returns how many.
 	SweepScratch(ctx context.Context, live func(ctx context.Context, subject string) (bool, error)) (int, error)
@@ -58,7 +59,7 @@ func (i *Importer) Register() {
 }
 
 // ImportWorkflow loads the dump where nothing else is, and dumps what came of it. That a customer's backup is of no use is told to the
-// customer, and to nobody else.
+// customer, and to nobody else; that the server worked at it for far too long is told to operators too.
 func (i *Importer) ImportWorkflow() ops.Workflow {
 	return ops.Workflow{
 		Kind: ImportKind,
@@ -78,6 +79,16 @@ func (i *Importer) convert(ctx context.Context, r *ops.Run, b Backup, t tenants.
 	if err := r.Input(&in); err != nil {
 		return err
 	}
+	limit := i.longest(in.Script.Bytes+in.Files.Size, copyTimeout/2)
+	err := within(ctx, 2*limit, func(ctx context.Context) error { return i.convertIn(ctx, r, b, t, in, limit) })
+	if errors.Is(err, ErrTooLong) {
+		err = ErrImportLong.WithCause(err)
+	}
+	return hopeless(err)
+}
+
+// convertIn does it; limit is how long the server may work at the uploaded dump.
+func (i *Importer) convertIn(ctx context.Context, r *ops.Run, b Backup, t tenants.Tenant, in importInput, limit time.Duration) error {
 	if err := setStarted(ctx, i.pool, b.ID, i.now()); err != nil {
 		return err
 	}
@@ -86,29 +97,32 @@ func (i *Importer) convert(ctx context.Context, r *ops.Run, b Backup, t tenants.
 		return err
 	}
 	if err := i.compareVersion(ctx, b, t, in.Major); err != nil {
-		return hopeless(err)
+		return err
 	}
 	access := Access{TenantID: t.ID, Password: secrets.RandomPassword(24), Tool: helperName(b, "tool")}
-	if access.Database, err = i.scratch.BeginScratch(ctx, b.ID.Subject(), access.Password); err != nil {
+	if access.Database, err = i.scratch.BeginScratch(ctx, b.ID.Subject(), access.Password, plan.TempFilesMB()); err != nil {
 		return err
 	}
 	access.Role = access.Database
-	loaded := &passed{tell: measured(ctx, r), total: in.Script.Bytes}
-	err = i.read(ctx, b.KeyPrefix+scriptObject, in.Script, func(content io.Reader) error {
-		content = loaded.reader(content)
-		if err := i.loader.Load(ctx, access, content, int64(plan.StorageGB)<<30-in.Files.Size); err != nil {
+	// What is loaded is dumped again, which makes about a quarter as many bytes, and compared with the files.
+	all := &passed{tell: measured(ctx, r), total: in.Script.Bytes + in.Script.Bytes/4 + in.Files.Bytes}
+	err = within(ctx, limit, func(ctx context.Context) error {
+		return i.read(ctx, b.KeyPrefix+scriptObject, in.Script, func(content io.Reader) error {
+			content = all.reader(content)
+			if err := i.loader.Load(ctx, access, content, int64(plan.StorageGB)<<30-in.Files.Size); err != nil {
+				return err
+			}
+			_, err := io.Copy(io.Discard, content)
 			return err
-		}
-		_, err := io.Copy(io.Discard, content)
-		return err
+		})
 	})
 	if err != nil {
-		return hopeless(err)
+		return err
 	}
 	r.Note(ctx, "The dump is loaded, apart from everything else")
-	c := &copying{all: &passed{}, Worker: i.Worker, run: r, backup: b, tenant: t, access: access, m: newManifest(b, t)}
+	c := &copying{all: all, Worker: i.Worker, run: r, backup: b, tenant: t, access: access, m: newManifest(b, t)}
 	c.m.Filestore = &in.Files
-	err = c.copyDatabase(ctx, func(ctx context.Context, s Snapshot) error { return i.requireFiles(ctx, b, s, in.Files) })
+	err = c.copyDatabase(ctx, func(ctx context.Context, s Snapshot) error { return i.requireFiles(ctx, b, s, in.Files, all) })
 	if errors.Is(err, ErrNotOdoo) {
 		err = ErrImportNotOdoo.WithCause(err)
 	}
@@ -116,7 +130,7 @@ func (i *Importer) convert(ctx context.Context, r *ops.Run, b Backup, t tenants.
 		err = sameMajor(odoozip.Major(c.m.Database.OdooVersion), in.Major) // the manifest might have said something else
 	}
 	if err != nil {
-		return hopeless(err)
+		return err
 	}
 	if err := r.Set("manifest", c.m); err != nil {
 		return err
@@ -154,10 +168,10 @@ func (i *Importer) compareVersion(ctx context.Context, b Backup, t tenants.Tenan
 }
 
 // requireFiles wants every file that an attachment needs to be among the uploaded ones: no backup could be taken of a client otherwise.
-func (i *Importer) requireFiles(ctx context.Context, b Backup, s Snapshot, files archive.Files) error {
+func (i *Importer) requireFiles(ctx context.Context, b Backup, s Snapshot, files archive.Files, all *passed) error {
 	there := map[string]struct{}{}
 	err := i.read(ctx, b.KeyPrefix+files.Object, files.Part, func(content io.Reader) error {
-		return archive.EachFile(content, func(header *tar.Header, _ io.Reader) error {
+		return archive.EachFile(all.reader(content), func(header *tar.Header, _ io.Reader) error {
 			there[strings.Clone(header.Name[3:])] = struct{}{}
 			return nil
 		})
@@ -232,6 +246,11 @@ func (i *Importer) giveUpImport(ctx context.Context, r *ops.Run) error {
 	if b.State == Queued || b.State == Running {
 		if b, err = setFailed(ctx, i.pool, b.ID, i.now()); err != nil {
 			return err
+		}
+		if b.Error == ErrImportLong.Message { // it kept others waiting
+			if err := raiseFailed(ctx, i.pool, b); err != nil {
+				return err
+			}
 		}
 	}
 	if err := i.scratch.RemoveScratch(ctx, b.ID.Subject()); err != nil {

@@ -4,34 +4,62 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/accounts"
 )
 
 // What people wait for doesn't wait for what is scheduled, nor for looks at what is stored.
 func TestLanes(t *testing.T) {
 	t.Parallel()
-	l := newLanes(2)
+	l, n := newLanes(2), accounts.ID(0)
+	enter := func(which lane) (leave func(), ok bool) { // somebody else each time
+		n++
+		return l.enter(which, n)
+	}
 	for range 2 {
-		_, ok := l.enter(laneOf(Daily))
+		_, ok := enter(laneOf(Daily))
 		require.True(t, ok)
 	}
-	_, ok := l.enter(laneOf(Hourly))
+	_, ok := enter(laneOf(Hourly))
 	require.False(t, ok, "two scheduled ones are under way")
-	_, ok = l.enter(laneLooks)
+	_, ok = enter(laneLooks)
 	require.True(t, ok)
-	_, ok = l.enter(laneLooks)
+	_, ok = enter(laneLooks)
 	require.False(t, ok, "one at a time")
 	for _, k := range []Kind{Manual, Safety} {
-		_, ok := l.enter(laneOf(k))
+		_, ok := enter(laneOf(k))
 		require.True(t, ok)
 	}
-	_, ok = l.enter(laneOf(Final))
+	_, ok = enter(laneOf(Final))
 	require.False(t, ok)
-	_, ok = l.enter(laneOf(Imported))
+	_, ok = enter(laneOf(Imported))
 	require.True(t, ok, "strangers' dumps keep nobody from a last backup")
 	l = newLanes(1)
-	leave, ok := l.enter(laneOf(Final))
+	leave, ok := enter(laneOf(Final))
 	require.True(t, ok)
 	leave()
-	_, ok = l.enter(laneOf(Final))
+	_, ok = enter(laneOf(Final))
 	require.True(t, ok, "one has left")
+}
+
+// One account's work, which may be slow on purpose, leaves a place to others.
+func TestLanes_AreShared(t *testing.T) {
+	t.Parallel()
+	const slow, other = accounts.ID(1), accounts.ID(2)
+	l := newLanes(2)
+	for _, which := range []lane{laneAsked, laneImports, laneRestores} {
+		leave, ok := l.enter(which, slow)
+		require.True(t, ok)
+		_, ok = l.enter(which, slow)
+		require.False(t, ok)
+		_, ok = l.enter(which, other)
+		require.True(t, ok)
+		leave()
+		_, ok = l.enter(which, slow)
+		require.True(t, ok, "its own has ended")
+	}
+	for range 2 {
+		_, ok := l.enter(laneScheduled, slow)
+		require.True(t, ok, "these come in our order")
+	}
 }

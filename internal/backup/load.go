@@ -30,7 +30,7 @@ type place struct {
 
 // load fills a place with a full backup, and wants it to be what the manifest says: the same database.uuid, modules and row counts, and a
 // file for each attachment. What it leaves in the place when it fails is the caller's to drop. tell hears often how far it is, in bytes; it may be nil.
-// Errors: ErrNotFull, ErrNotTheSame, ErrNoSpace, ErrObjectMissing, archive.ErrDamaged, archive.ErrWrongKey, ErrDatabaseUnreachable.
+// Errors: ErrNotFull, ErrNotTheSame, ErrNoSpace, ErrTooLong, ErrObjectMissing, archive.ErrDamaged, archive.ErrWrongKey, ErrDatabaseUnreachable.
 func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(done, total int64)) error {
 	m, err := w.readManifest(ctx, b.KeyPrefix)
 	if err != nil {
@@ -42,9 +42,14 @@ func (w *Worker) load(ctx context.Context, b Backup, into place, tell func(done,
 	if err := w.fits(ctx, m); err != nil {
 		return err
 	}
+	return within(ctx, w.longest(m.DumpBytes()+m.Filestore.Size, loadTimeout), func(ctx context.Context) error { return w.fill(ctx, b, m, into, tell) })
+}
+
+// fill is load once its place is known to have room.
+func (w *Worker) fill(ctx context.Context, b Backup, m archive.Manifest, into place, tell func(done, total int64)) error {
 	all := &passed{tell: tell, total: m.Dump.Bytes + m.Filestore.Bytes}
 	var files fileNames
-	err = sideBySide(ctx, func(ctx context.Context) error {
+	err := sideBySide(ctx, func(ctx context.Context) error {
 		return w.read(ctx, b.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
 			return full(w.database.Restore(ctx, into.access, all.reader(content), m.DumpBytes()))
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"controlplane/internal/accounts"
+	"controlplane/internal/alerts"
 	"controlplane/internal/backup/archive"
 	"controlplane/internal/errs"
 	"controlplane/internal/ops"
@@ -95,10 +96,10 @@ func (w *Worker) RestoreWorkflow() ops.Workflow {
 		Kind: RestoreKind,
 		Steps: []ops.Step{
 			{Name: "safety", Timeout: time.Minute, Do: w.restoring(w.saveFirst), Undo: w.giveUpCopy},
-			{Name: "load", Timeout: loadTimeout, Do: w.restoring(w.whileWanted(w.loadBeside)), Undo: w.unload},
+			{Name: "load", Timeout: loadTimeout, Do: w.restoring(w.inTurn(w.whileWanted(w.loadBeside))), Undo: w.unload},
 			{Name: "pause", Tx: w.pause, Undo: w.unpause},
-			{Name: "swap", Timeout: swapTimeout, Do: w.restoring(w.swap), Tx: w.swapped, Undo: w.swapBack},
-			{Name: "start", Timeout: startTimeout, Do: w.restoring(w.startRestored), Tx: w.restored},
+			{Name: swapStep, Timeout: swapTimeout, Do: w.restoring(w.swap), Tx: w.swapped, Undo: w.swapBack},
+			{Name: startStep, Timeout: startTimeout, Do: w.restoring(w.startRestored), Tx: w.restored},
 		},
 	}
 }
@@ -141,8 +142,11 @@ func (w *Worker) restoring(do func(ctx context.Context, r restore) error) func(c
 		limit := tries
 		var known *errs.Error
 		switch {
+		case errors.Is(err, ErrTooLong):
+			limit, err = 0, errors.Join(err, w.tellLong(ctx, r, err))
 		case errors.Is(err, ErrNoSafety), errors.Is(err, ErrTenantGone), errors.Is(err, ErrNotTheSame), errors.Is(err, ErrNoSpace), errors.Is(err, ErrToolVersion),
-			errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrWrongKey), errors.Is(err, ErrObjectMissing), errors.Is(err, ErrOtherOdoo):
+			errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrWrongKey), errors.Is(err, ErrObjectMissing), errors.Is(err, ErrOtherOdoo),
+			errors.Is(err, ErrTooLarge):
 			limit = 0
 		case errors.Is(err, ErrDidNotStart):
 			limit = 2 // somebody is waiting
@@ -168,6 +172,10 @@ func waiting(err error) error {
 
 // saveFirst backs up the present state, and waits for that. Where there is none any more, there is nothing that could be lost.
 func (w *Worker) saveFirst(ctx context.Context, r restore) error {
+	var err error
+	if r.tenant, err = w.settle(ctx, r); err != nil {
+		return err
+	}
 	missing, err := w.missing(ctx, r.tenant)
 	if err != nil {
 		return waitOut(err)
@@ -319,6 +327,9 @@ func (w *Worker) restored(ctx context.Context, tx pgx.Tx, r *ops.Run) error {
 		return err
 	}
 	if err := w.copied(ctx, tx, in); err != nil {
+		return err
+	}
+	if err := alerts.Resolve(ctx, tx, alertLong, in.TenantID.Subject()); err != nil {
 		return err
 	}
 	return w.goOn(ctx, tx, r, "a backup was restored")

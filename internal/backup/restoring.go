@@ -97,7 +97,7 @@ func (w *Worker) watchRestores(ctx context.Context) error {
 	stuck := map[string]bool{}
 	for _, c := range list {
 		stuck[c.ID.Subject()] = true
-		message := fmt.Sprintf("A restore keeps client %s closed for more than %v.", c.Name, closedFor)
+		message := fmt.Sprintf("A restore keeps client %s closed for more than %v. Retry its operation, which ends or undoes it, or restore a backup into the client.", c.Name, closedFor)
 		if err := alerts.Raise(ctx, w.pool, alerts.Alert{Kind: alertStuck, Subject: c.ID.Subject(), Message: message}); err != nil {
 			return err
 		}

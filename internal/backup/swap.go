@@ -33,6 +33,9 @@ func (r restore) tool() string { return helperName(r.backup, fmt.Sprintf("r%d", 
 // attempt before it left in the volume stays: files are named by what is in them, and each is written anew.
 func (w *Worker) loadBeside(ctx context.Context, r restore) error {
 	if r.copies() {
+		if err := fits(ctx, w.pool, r.backup, r.tenant); err != nil { // its plan may be another one by now
+			return err
+		}
 		if err := w.sameOdoo(ctx, r); err != nil {
 			return err
 		}
@@ -88,6 +91,28 @@ func (w *Worker) whileWanted(do func(ctx context.Context, r restore) error) func
 		}
 		return err
 	}
+}
+
+// inTurn has what takes long wait for a place, of which others need some too.
+func (w *Worker) inTurn(do func(ctx context.Context, r restore) error) func(ctx context.Context, r restore) error {
+	return func(ctx context.Context, r restore) error {
+		leave, ok := w.lanes.enter(laneRestores, r.tenant.AccountID)
+		if !ok {
+			return errWaiting
+		}
+		defer leave()
+		return do(ctx, r)
+	}
+}
+
+// alertLong is for a restore that was given up since it kept others waiting.
+const alertLong = "restore.too_long"
+
+func (w *Worker) tellLong(ctx context.Context, r restore, cause error) error {
+	return alerts.Raise(ctx, w.pool, alerts.Alert{
+		Kind: alertLong, Subject: r.tenant.ID.Subject(),
+		Message: fmt.Sprintf("The restore of backup %s into %s was given up: %s", r.backup.ID, r.tenant.Name, safeText(cause)),
+	})
 }
 
 // unload drops what was restored beside the tenant's. It is for what wasn't swapped, and runs even if nothing was loaded: what an earlier
@@ -171,17 +196,7 @@ func (w *Worker) swapBack(ctx context.Context, run *ops.Run) error {
 	if err != nil {
 		return err
 	}
-	at, err := swapAt(run)
-	if err != nil {
-		return err
-	}
-	if err := w.runner.Halt(ctx, r.tenant); err != nil {
-		return waitOut(err)
-	}
-	if err := w.cluster.UndoRestore(ctx, r.tenant.DBName, r.tenant.ID.Subject(), at, int64(run.ID)); err != nil {
-		return waitOut(err)
-	}
-	if r.tenant, err = w.volumeBack(ctx, run, r.tenant.ID); err != nil {
+	if r.tenant, err = w.putBack(ctx, run, r.tenant); err != nil {
 		return err
 	}
 	return w.startBefore(ctx, r)

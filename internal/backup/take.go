@@ -73,13 +73,16 @@ func (w *Worker) taking(do func(ctx context.Context, r *ops.Run, b Backup, t ten
 			}
 			return ops.Permanent(err)
 		}
-		leave, ok := w.lanes.enter(laneOf(b.Kind))
+		t, err := w.tenants.ByID(ctx, b.TenantID)
+		if err != nil {
+			return err
+		}
+		leave, ok := w.lanes.enter(laneOf(b.Kind), t.AccountID)
 		if !ok {
 			return ops.Snooze(slotWait)
 		}
 		defer leave()
-		t, err := w.tenants.ByID(ctx, b.TenantID)
-		if err == nil && !worthKeeping(t, b.Kind) {
+		if !worthKeeping(t, b.Kind) {
 			err = ErrTenantGone.WithCause(fmt.Errorf("tenant %s is %s", t.ID, t.State))
 		}
 		if err == nil {
@@ -100,7 +103,7 @@ func (w *Worker) judge(ctx context.Context, r *ops.Run, b Backup, err error) err
 	limit := tries
 	var known *errs.Error
 	switch {
-	case errors.Is(err, ErrTenantGone), errors.Is(err, ErrNotOdoo), errors.Is(err, ErrToolVersion), errors.Is(err, ErrVolumeGone):
+	case errors.Is(err, ErrTooLong), errors.Is(err, ErrTenantGone), errors.Is(err, ErrNotOdoo), errors.Is(err, ErrToolVersion), errors.Is(err, ErrVolumeGone):
 		limit = 0
 	case errors.As(err, &known) && known.Kind == errs.Unavailable:
 		limit = patience
@@ -131,11 +134,12 @@ func (w *Worker) copyParts(ctx context.Context, r *ops.Run, b Backup, t tenants.
 	c := &copying{
 		all: &passed{tell: measured(ctx, r), total: total}, Worker: w, run: r, backup: b, tenant: t, access: access, disk: disk, m: newManifest(b, t),
 	}
-	if b.Kind.Full() {
-		err = c.copyAll(ctx)
-	} else {
-		err = c.copyDatabase(ctx, func(context.Context, Snapshot) error { return nil })
-	}
+	err = within(ctx, w.longest(max(total, disk.TotalBytes()), copyTimeout), func(ctx context.Context) error {
+		if b.Kind.Full() {
+			return c.copyAll(ctx)
+		}
+		return c.copyDatabase(ctx, func(context.Context, Snapshot) error { return nil })
+	})
 	if err != nil {
 		return err
 	}

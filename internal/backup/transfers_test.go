@@ -55,7 +55,7 @@ func (s scratch) exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-func (s scratch) BeginScratch(ctx context.Context, subject string, password secrets.Secret) (string, error) {
+func (s scratch) BeginScratch(ctx context.Context, subject string, password secrets.Secret, _ int) (string, error) {
 	if err := s.RemoveScratch(ctx, subject); err != nil {
 		return "", err
 	}

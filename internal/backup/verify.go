@@ -30,7 +30,7 @@ func (w *Worker) look(ctx context.Context, r *ops.Run) error {
 	if b.State != Done {
 		return ops.Permanent(ErrNotGood.WithCause(fmt.Errorf("backup %s is %s", b.ID, b.State)))
 	}
-	leave, ok := w.lanes.enter(laneLooks)
+	leave, ok := w.lanes.enter(laneLooks, 0)
 	if !ok {
 		return ops.Snooze(slotWait)
 	}

@@ -33,12 +33,13 @@ type WorkerDeps struct {
 	Log      *slog.Logger
 }
 
-// WorkerOptions tune a Worker. All but AtOnce are required.
+// WorkerOptions tune a Worker. All but AtOnce and Patience are required.
 type WorkerOptions struct {
 	Image string // that the engine has, to mount volumes with; nothing of it runs
 	// Filestore tells in which volume a tenant's files are, and in which directory of it.
 	Filestore func(t tenants.Tenant) (volume, dir string)
-	AtOnce    int64 // scheduled backups that one process takes at the same time, and as many that people wait for; default 2
+	AtOnce    int64         // scheduled backups that one process takes at the same time, and as many that people wait for; default 2
+	Patience  time.Duration // what the smallest backup or restore may take until it is given up; default 20 minutes
 }
 
 // Worker does what a Service asks for.
@@ -53,7 +54,7 @@ type Worker struct {
 	sandbox  Sandbox
 	log      *slog.Logger
 	opts     WorkerOptions
-	lanes    lanes
+	lanes    *lanes
 }
 
 // NewWorker checks the dependencies; it reaches for nothing.
@@ -62,6 +63,7 @@ func NewWorker(deps WorkerDeps, opts WorkerOptions) (*Worker, error) {
 		deps.Cluster == nil || deps.Runner == nil || deps.Sandbox == nil || deps.Log == nil || opts.Image == "" || opts.Filestore == nil {
 		return nil, errors.New("the backup worker lacks a dependency")
 	}
+	opts.Patience = cmp.Or(opts.Patience, 20*time.Minute)
 	return &Worker{
 		Service: deps.Backups, store: deps.Store, keys: deps.Keys, database: deps.Database, volumes: deps.Volumes,
 		cluster: deps.Cluster, runner: deps.Runner, sandbox: deps.Sandbox, log: deps.Log,

@@ -55,6 +55,7 @@ type plant struct {
 	run      backup.Runner // what workers get
 	cell     *sandbox
 	tenant   tenants.Tenant
+	patience time.Duration // what workers have; 0: a lot
 }
 
 func build(t *testing.T) *plant {
@@ -136,7 +137,7 @@ func (p *plant) workerWith(key secrets.Secret) *backup.Worker {
 	w, err := backup.NewWorker(backup.WorkerDeps{
 		Backups: p.backups, Store: p.store, Keys: keys, Database: p.database, Volumes: p.volumes, Cluster: p.cluster, Runner: p.run, Sandbox: p.cell,
 		Log: slog.New(slog.NewTextHandler(p.Output(), &slog.HandlerOptions{Level: slog.LevelError + 1})),
-	}, backup.WorkerOptions{Image: p.odoo.Image(), Filestore: provision.Filestore})
+	}, backup.WorkerOptions{Image: p.odoo.Image(), Filestore: provision.Filestore, Patience: p.patience})
 	require.NoError(p, err)
 	return w
 }

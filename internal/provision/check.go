@@ -43,6 +43,10 @@ func judge(s ServerStatus, plans []tenants.Plan) Report {
 	problem(!s.Superuser && !s.CreateRole, "the control role lacks CREATEROLE")
 	problem(!s.TenantsGroup || !s.PostgresClosed, "deploy/postgres/superuser.sql hasn't been run on this server, or was undone")
 	problem(len(s.OpenDatabases) > 0, "tenants' roles may connect to: %s (close them with deploy/postgres/superuser.sql)", strings.Join(s.OpenDatabases, ", "))
+	if !s.TempFiles {
+		r.Warnings = append(r.Warnings, "a query of a tenant's may fill the server's disk with temporary files: the control role can't limit them; "+
+			"run deploy/postgres/superuser.sql again")
+	}
 	for _, p := range plans {
 		room := s.MaxConnections - platformConnections
 		problem(p.DBConnections > room, "plan %s takes %d connections, the server has %d to spare (max_connections)", p.ID, p.DBConnections, room)

@@ -177,7 +177,7 @@ func (s *Service) createDatabase(ctx context.Context, w work, hash <-chan string
 func (w work) database() TenantDatabase {
 	return TenantDatabase{
 		Name: w.tenant.DBName, Subject: w.tenant.ID.Subject(), Template: w.template.Name, Password: w.secrets.DBPassword,
-		ConnectionLimit: w.plan.DBConnections,
+		ConnectionLimit: w.plan.DBConnections, TempFilesMB: w.plan.TempFilesMB(),
 	}
 }
 

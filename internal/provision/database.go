@@ -62,6 +62,7 @@ type TenantDatabase struct {
 	Template        string // database to clone
 	Password        secrets.Secret
 	ConnectionLimit int
+	TempFilesMB     int // what one query may write beside its tables
 }
 
 // Identity is what makes a clone an Odoo of its own. The parameters that Odoo's own duplicate makes anew are made by HandOver.
@@ -79,6 +80,7 @@ type ServerStatus struct {
 	CreateDB           bool
 	CreateRole         bool
 	TenantsGroup       bool     // the group role exists and we may add members to it
+	TempFiles          bool     // we may limit what queries write to temporary files
 	PostgresClosed     bool     // PUBLIC may neither connect to "postgres" nor create anything in it, tenants may connect
 	OpenDatabases      []string // that tenants could connect to and that aren't theirs, "postgres" left out
 	MaxConnections     int      // less what is reserved for superusers

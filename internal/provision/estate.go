@@ -25,6 +25,9 @@ type ClusterEstate interface {
 	// LimitConnections sets how many connections the subject's role may have. Without lower it only ever raises the limit: what runs
 	// counts on the one that it began with.
 	LimitConnections(ctx context.Context, name, subject string, limit int, lower bool) error
+	// LimitTempFiles sets what each query of the subject's role may write beside its tables, from its next connection on. Where we may not, it
+	// does nothing; the start-up check tells.
+	LimitTempFiles(ctx context.Context, name, subject string, megabytes int) error
 }
 
 // ErrMemoryInUse is returned by EnsureContainer when a running container uses more memory than it is to have; it is left as it is.

@@ -77,3 +77,16 @@ func (w *world) LimitConnections(_ context.Context, name, subject string, limit 
 	}
 	return nil
 }
+
+func (w *world) LimitTempFiles(_ context.Context, name, subject string, megabytes int) error {
+	leave, err := w.enter("LimitTempFiles")
+	defer leave()
+	if err != nil {
+		return err
+	}
+	if w.roles[name] != subject {
+		return errors.New("no such role")
+	}
+	w.tempFiles[name] = megabytes
+	return nil
+}

@@ -80,5 +80,6 @@ type ClusterObject struct {
 	Object
 	Database        bool
 	Role            bool
-	ConnectionLimit int // of the role
+	ConnectionLimit int  // of the role
+	Unbounded       bool // its queries may fill the disk with temporary files, and we could limit them
 }

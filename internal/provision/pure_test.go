@@ -69,7 +69,7 @@ func TestHashIsPasslibs(t *testing.T) {
 func TestCheckNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	good := provision.ServerStatus{
-		Version: 170002, CreateDB: true, CreateRole: true, TenantsGroup: true, PostgresClosed: true, MaxConnections: 97, TenantsConnections: 60,
+		Version: 170002, CreateDB: true, CreateRole: true, TenantsGroup: true, TempFiles: true, PostgresClosed: true, MaxConnections: 97, TenantsConnections: 60,
 	}
 	all := []tenants.Plan{plans["basic"], plans["business"], plans["enterprise"]}
 	require.Equal(t, provision.Report{}, provision.Judge(good, all))

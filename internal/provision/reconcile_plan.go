@@ -232,6 +232,8 @@ func (at index) mendActive(v TenantView, c ContainerObject, exists bool) (m Mend
 		return Mending{Kind: tenants.ResizeKind, Finding: "limits of the container differ from the plan's"}, false
 	case !at.noCluster && d.Role && d.ConnectionLimit < v.Plan.DBConnections: // a higher one is what its Odoo began with
 		return Mending{Kind: tenants.ResizeKind, Finding: "connection limit is below the plan's"}, false
+	case !at.noCluster && d.Role && d.Unbounded:
+		return Mending{Kind: tenants.ResizeKind, Finding: "its queries may write temporary files without a limit"}, false
 	}
 	return Mending{}, false
 }

@@ -44,7 +44,7 @@ func (s *Service) resize(ctx context.Context, r *ops.Run) error {
 			return err
 		}
 	}
-	err = s.database.LimitConnections(ctx, t.DBName, t.ID.Subject(), w.plan.DBConnections, !running)
+	err = s.limitRole(ctx, w, !running)
 	if errs.KindOf(err) == errs.NotFound {
 		return ops.Permanent(ErrDataMissing.WithCause(err))
 	}
@@ -52,6 +52,15 @@ func (s *Service) resize(ctx context.Context, r *ops.Run) error {
 		return outcome(err)
 	}
 	return r.Set("running", running)
+}
+
+// limitRole gives the tenant's role what its plan says; fewer connections only with lower.
+func (s *Service) limitRole(ctx context.Context, w work, lower bool) error {
+	name, subject := w.tenant.DBName, w.tenant.ID.Subject()
+	if err := s.database.LimitConnections(ctx, name, subject, w.plan.DBConnections, lower); err != nil {
+		return err
+	}
+	return s.database.LimitTempFiles(ctx, name, subject, w.plan.TempFilesMB())
 }
 
 func (s *Service) resized(ctx context.Context, tx pgx.Tx, r *ops.Run) error {

@@ -68,7 +68,7 @@ func (s *Service) prepare(ctx context.Context, r *ops.Run) error {
 			return err
 		}
 	}
-	if err := s.database.LimitConnections(ctx, t.DBName, t.ID.Subject(), w.plan.DBConnections, !running); err != nil {
+	if err := s.limitRole(ctx, w, !running); err != nil {
 		return outcome(err)
 	}
 	return r.Set("endpoint", ep)

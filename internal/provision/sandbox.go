@@ -44,6 +44,13 @@ func (s *Service) OpenSandbox(ctx context.Context, t tenants.Tenant, subject str
 	if err := s.database.BeginSandbox(ctx, name, subject, password); err != nil {
 		return Sandbox{}, err
 	}
+	plan, err := s.tenants.Plan(ctx, t.PlanID)
+	if err != nil {
+		return Sandbox{}, err
+	}
+	if err := s.database.LimitTempFiles(ctx, name, subject, plan.TempFilesMB()); err != nil {
+		return Sandbox{}, err
+	}
 	if err := s.ensureSandbox(ctx, t, subject, slot); err != nil {
 		return Sandbox{}, err
 	}

@@ -36,6 +36,7 @@ type world struct {
 	databases  map[string]*databaseState
 	spares     map[string]int // by template
 	limits     map[string]int // role → connections
+	tempFiles  map[string]int // role → megabytes
 	onStop     func()         // while a container stops, once
 	deaf       bool           // what should neutralise a database does nothing, and says it went well
 }
@@ -59,7 +60,7 @@ func newWorld() *world {
 	return &world{
 		calls: map[string]int{}, failing: map[string]error{}, networks: map[string]provision.Network{}, containers: map[string]*containerState{},
 		volumes: map[string]map[string]string{}, roles: map[string]string{}, databases: map[string]*databaseState{}, spares: map[string]int{},
-		limits: map[string]int{},
+		limits: map[string]int{}, tempFiles: map[string]int{},
 	}
 }
 
@@ -305,7 +306,7 @@ func (w *world) EnsureTenant(_ context.Context, t provision.TenantDatabase) erro
 	if !ok || !template.sealed {
 		return errors.New("no such template")
 	}
-	w.roles[t.Name], w.limits[t.Name] = t.Subject, t.ConnectionLimit
+	w.roles[t.Name], w.limits[t.Name], w.tempFiles[t.Name] = t.Subject, t.ConnectionLimit, t.TempFilesMB
 	if _, ok := w.databases[t.Name]; !ok {
 		w.databases[t.Name] = &databaseState{template: t.Template, owner: "control"}
 	}

@@ -114,6 +114,10 @@ type Plan struct {
 	Active                bool
 }
 
+// TempFilesMB is how much one query of the plan's client may write beside its tables, to sort and to join: far more than an Odoo ever does, and
+// far less than a query that is meant to fill the server's disk.
+func (p Plan) TempFilesMB() int { return max(p.StorageGB<<10/8, 1<<10) }
+
 // AnnualKobo is the price of a year: twelve months less the discount, rounded down to a whole kobo.
 func (p Plan) AnnualKobo() int64 {
 	return p.PriceMonthlyKobo * 12 * int64(100-p.AnnualDiscountPercent) / 100

@@ -67,6 +67,7 @@ func (s *Server) connect(ctx context.Context, a backup.Access) (*pgx.Conn, error
 	for name, value := range map[string]string{
 		"application_name": "backup", "timezone": "UTC", "search_path": "public, pg_catalog",
 		"statement_timeout": "0", "idle_in_transaction_session_timeout": "0",
+		"client_connection_check_interval": "10s", // what we gave up ends there, too
 	} {
 		cfg.RuntimeParams[name] = value
 	}
@@ -157,6 +158,9 @@ func major(version string) string {
 	return digits
 }
 
+// tooManyTempFiles is what the server says to a query that writes more temporary files than its role may.
+const tooManyTempFiles = "53400"
+
 // classify marks errors that mean that the server can't be reached just now.
 func classify(err error) error {
 	var connect *pgconn.ConnectError
@@ -171,7 +175,7 @@ func classify(err error) error {
 	case strings.HasPrefix(code, "28"), strings.HasPrefix(code, "3D"): // it answers, and refuses
 		return err
 	case errors.As(err, &connect), pgconn.Timeout(err), pgconn.SafeToRetry(err), strings.HasPrefix(code, "08"),
-		strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "53"):
+		strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "53") && code != tooManyTempFiles:
 		return backup.ErrDatabaseUnreachable.WithCause(err)
 	}
 	return err

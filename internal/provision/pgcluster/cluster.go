@@ -154,5 +154,5 @@ func unreachable(err error) bool {
 	if errors.As(err, &connect) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) {
 		return code == "" || !strings.HasPrefix(code, "28") // a refused password isn't an outage
 	}
-	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57P") || strings.HasPrefix(code, "53")
+	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57P") || strings.HasPrefix(code, "53") && code != tooManyTempFiles
 }

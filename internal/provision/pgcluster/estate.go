@@ -52,3 +52,26 @@ func (c *Cluster) LimitConnections(ctx context.Context, name, subject string, li
 }
 
 var _ provision.ClusterEstate = (*Cluster)(nil)
+
+// LimitTempFiles changes nothing that is as it should be already. Errors: ErrForeign.
+func (c *Cluster) LimitTempFiles(ctx context.Context, name, subject string, megabytes int) error {
+	if err := c.mine(ctx, name, subject); err != nil {
+		return err
+	}
+	return c.exec(ctx, "limit the temporary files of role "+name, c.limitTempFiles(name, megabytes))
+}
+
+// tempFiles is the setting that limits what one query writes beside its tables. Who may set it is up to superuser.sql.
+const tempFiles = "temp_file_limit"
+
+// tooManyTempFiles is what the server says to a query that wants to write more; it isn't short of anything.
+const tooManyTempFiles = "53400"
+
+// limitTempFiles is SQL that does it if we may; 0 sets nothing. Sessions that there are keep what they began with.
+func (c *Cluster) limitTempFiles(role string, megabytes int) string {
+	if megabytes == 0 {
+		return "SELECT"
+	}
+	alter := fmt.Sprintf("ALTER ROLE %s SET %s = %d", quoteName(role), tempFiles, megabytes<<10)
+	return "DO $do$ BEGIN IF has_parameter_privilege('" + tempFiles + "', 'SET') THEN EXECUTE " + quoteText(alter) + "; END IF; END $do$"
+}

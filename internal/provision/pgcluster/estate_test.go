@@ -3,6 +3,7 @@ package pgcluster_test
 import (
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/provision"
@@ -50,6 +51,42 @@ func TestLimitConnections(t *testing.T) {
 		require.Error(t, b.LimitConnections(t.Context(), "odoo_nobody", "tenant/3", 30, true))
 		require.Equal(t, 12, limit())
 		b.login(t, tenant.Name, tenant.Password, tenant.Name)
+	})
+}
+
+// No query of a tenant's fills the server's disk, and no tenant lifts the limit.
+func TestLimitTempFiles(t *testing.T) {
+	t.Parallel()
+	const sorts = "SELECT count(*) FROM (SELECT md5(n::text) FROM generate_series(1, 200000) n ORDER BY 1 OFFSET 1) s"
+	onEachVersion(t, func(t *testing.T, b *bundle) {
+		require.NoError(t, b.EnsureSpares(t.Context(), b.template, 1))
+		spare, fresh := b.provisioned(t, "tenant/1"), b.provisioned(t, "tenant/2")
+		for _, tenant := range []provision.TenantDatabase{spare, fresh} {
+			name := pgx.Identifier{tenant.Name}.Sanitize()
+			for _, lift := range []string{
+				"SET temp_file_limit = -1", "RESET temp_file_limit", "ALTER ROLE " + name + " SET temp_file_limit = -1", "ALTER ROLE " + name + " RESET temp_file_limit",
+				"ALTER ROLE " + name + " RESET ALL", "ALTER DATABASE " + name + " SET temp_file_limit = -1", "SELECT set_config('temp_file_limit', '-1', false)",
+			} {
+				for range 2 { // in the session, and in those that follow
+					conn, err := b.try(t.Context(), tenant.Name, tenant.Password, tenant.Name)
+					require.NoError(t, err)
+					_, _ = conn.Exec(t.Context(), lift)
+					_, err = conn.Exec(t.Context(), sorts)
+					require.ErrorContains(t, err, "53400", lift)
+					require.NoError(t, conn.Close(t.Context()))
+				}
+			}
+		}
+		require.False(t, b.found(t)[fresh.Name].Unbounded)
+		_, err := b.super.Exec(t.Context(), "ALTER ROLE "+fresh.Name+" RESET temp_file_limit")
+		require.NoError(t, err)
+		require.True(t, b.found(t)[fresh.Name].Unbounded, "one of an earlier release")
+		for range 2 {
+			require.NoError(t, b.LimitTempFiles(t.Context(), fresh.Name, fresh.Subject, 100))
+		}
+		_, err = b.login(t, fresh.Name, fresh.Password, fresh.Name).Exec(t.Context(), sorts)
+		require.NoError(t, err, "there is room for what is usual")
+		require.ErrorIs(t, b.LimitTempFiles(t.Context(), fresh.Name, "tenant/9", 1), provision.ErrForeign)
 	})
 }
 

@@ -22,6 +22,7 @@ func (c *Cluster) Inspect(ctx context.Context) (provision.ServerStatus, error) {
 		)
 		SELECT current_setting('server_version_num')::int, me.rolsuper, me.rolcreatedb, me.rolcreaterole,
 		       EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole($1)::oid AND m.member = me.oid AND m.admin_option),
+		       has_parameter_privilege($3, 'SET'),
 		       'postgres' IN (SELECT datname FROM granted) AND 'postgres' NOT IN (SELECT datname FROM public_acl)
 		           AND NOT EXISTS (SELECT FROM pg_namespace n, aclexplode(n.nspacl) a WHERE n.nspname = 'public' AND a.grantee = 0),
 		       ARRAY(SELECT datname::text FROM (
@@ -30,8 +31,8 @@ func (c *Cluster) Inspect(ctx context.Context) (provision.ServerStatus, error) {
 		       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
 		       (SELECT coalesce(sum(rolconnlimit), 0)::int FROM pg_roles r
 		        WHERE rolcanlogin AND rolconnlimit > 0 AND starts_with(shobj_description(r.oid, 'pg_authid'), $2))
-		FROM pg_roles me WHERE me.rolname = current_user`, TenantsRole, c.mark("tenant/")).Scan(
-		&s.Version, &s.Superuser, &s.CreateDB, &s.CreateRole, &s.TenantsGroup, &s.PostgresClosed, &s.OpenDatabases,
+		FROM pg_roles me WHERE me.rolname = current_user`, TenantsRole, c.mark("tenant/"), tempFiles).Scan(
+		&s.Version, &s.Superuser, &s.CreateDB, &s.CreateRole, &s.TenantsGroup, &s.TempFiles, &s.PostgresClosed, &s.OpenDatabases,
 		&s.MaxConnections, &s.TenantsConnections)
 	if err != nil {
 		return s, classify(fmt.Errorf("inspect the tenants' database server: %w", err))

@@ -12,10 +12,13 @@ import (
 func (c *Cluster) scratchPrefix() string { return "odooimport_" + c.installation + "_" }
 
 // BeginScratch makes an empty database, and a role of the same name that owns it and may do nothing else, in the place of what another attempt
-// for the subject left.
-func (c *Cluster) BeginScratch(ctx context.Context, subject string, password secrets.Secret) (name string, err error) {
+// for the subject left. Its queries may write so much beside their tables.
+func (c *Cluster) BeginScratch(ctx context.Context, subject string, password secrets.Secret, tempFilesMB int) (name string, err error) {
 	name = c.scratchPrefix() + path.Base(subject)
-	return name, c.BeginSandbox(ctx, name, subject, password)
+	if err := c.BeginSandbox(ctx, name, subject, password); err != nil {
+		return name, err
+	}
+	return name, c.LimitTempFiles(ctx, name, subject, tempFilesMB)
 }
 
 // RemoveScratch removes both; what isn't there is removed.

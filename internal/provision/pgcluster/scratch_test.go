@@ -15,7 +15,7 @@ func TestScratch_IsApartFromAllElse(t *testing.T) {
 	onEachVersion(t, func(t *testing.T, b *bundle) {
 		tenant := b.provisioned(t, "tenant/1")
 		for _, password := range []secrets.Secret{"first-attempt", "second-attempt"} {
-			name, err := b.BeginScratch(t.Context(), "backup/17", password)
+			name, err := b.BeginScratch(t.Context(), "backup/17", password, 1024)
 			require.NoError(t, err)
 			conn := b.login(t, name, password, name)
 			_, err = conn.Exec(t.Context(), "CREATE EXTENSION pg_trgm; CREATE TABLE public.x ()")

@@ -170,7 +170,7 @@ func (b *bundle) makeTemplate(t *testing.T, name string) {
 func (b *bundle) tenant(t *testing.T, subject string) provision.TenantDatabase {
 	t.Helper()
 	tenant := provision.TenantDatabase{
-		Name: "odoo_" + secrets.RandomHex(5), Subject: subject, Template: b.template, Password: secrets.RandomPassword(20), ConnectionLimit: 9,
+		Name: "odoo_" + secrets.RandomHex(5), Subject: subject, Template: b.template, Password: secrets.RandomPassword(20), ConnectionLimit: 9, TempFilesMB: 1,
 	}
 	t.Cleanup(func() { _ = b.RemoveTenant(context.Background(), tenant.Name, tenant.Subject) })
 	return tenant

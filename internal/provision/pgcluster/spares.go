@@ -112,6 +112,7 @@ func (c *Cluster) takeSpare(ctx context.Context, t provision.TenantDatabase, att
 		_, err = tx.Exec(ctx, "ALTER DATABASE "+quoteName(spare)+" RENAME TO "+name+
 			"; ALTER ROLE "+quoteName(spare)+" RENAME TO "+name+
 			"; ALTER ROLE "+name+" "+attributes+
+			"; "+c.limitTempFiles(t.Name, t.TempFilesMB)+
 			"; COMMENT ON ROLE "+name+" IS "+quoteText(c.mark(t.Subject))+
 			"; COMMENT ON DATABASE "+name+" IS "+quoteText(c.mark(t.Subject)), pgx.QueryExecModeSimpleProtocol)
 		taken = err == nil

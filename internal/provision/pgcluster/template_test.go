@@ -95,7 +95,7 @@ func TestInspect(t *testing.T) {
 		require.NotContains(t, s.OpenDatabases, tenant.Name, "it is its owner's to open")
 		require.GreaterOrEqual(t, s.Version, 150000)
 		require.Equal(t, provision.ServerStatus{
-			Version: s.Version, CreateDB: true, CreateRole: true, TenantsGroup: true, PostgresClosed: true,
+			Version: s.Version, CreateDB: true, CreateRole: true, TenantsGroup: true, TempFiles: true, PostgresClosed: true,
 			OpenDatabases: s.OpenDatabases, MaxConnections: 197, TenantsConnections: 9,
 		}, s)
 		open := "open_" + secrets.RandomHex(4)

@@ -41,9 +41,9 @@ func (c *Cluster) EnsureTenant(ctx context.Context, t provision.TenantDatabase) 
 
 func (c *Cluster) ensureRole(ctx context.Context, t provision.TenantDatabase, attributes string, exists bool) error {
 	if exists {
-		return c.exec(ctx, "set the password of role "+t.Name, "ALTER ROLE "+quoteName(t.Name)+" "+attributes)
+		return c.execTx(ctx, "set the password of role "+t.Name, "ALTER ROLE "+quoteName(t.Name)+" "+attributes, c.limitTempFiles(t.Name, t.TempFilesMB))
 	}
-	return c.createRole(ctx, t.Name, t.Subject, attributes, c.grantTenants(t.Name))
+	return c.createRole(ctx, t.Name, t.Subject, attributes, c.grantTenants(t.Name), c.limitTempFiles(t.Name, t.TempFilesMB))
 }
 
 // ensureClone makes the database, closed to everybody: created without connections allowed, then taken from PUBLIC (privileges on a
