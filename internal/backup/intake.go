@@ -10,10 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
+	"controlplane/internal/accounts"
 	"controlplane/internal/backup/archive"
 	"controlplane/internal/backup/odoozip"
 	"controlplane/internal/postgres"
@@ -32,7 +32,7 @@ type IntakeDeps struct {
 type IntakeOptions struct {
 	Dir     string // BACKUP_DIR: uploads wait there until they are looked through; nobody else can read them
 	Largest int64  // bytes of a zip, default 20 GB; a client's plan may allow less
-	AtOnce  int64  // in this process, default 2
+	AtOnce  int    // of different accounts in this process, default 8; two of them are looked through at the same time
 	Reserve int64  // bytes of the disk that uploads leave alone, default 1 GB
 }
 
@@ -42,21 +42,26 @@ type Intake struct {
 	deps  IntakeDeps
 	opts  IntakeOptions
 	at    *Worker // what it has of storing
-	slots *semaphore.Weighted
+	queue *arrivals
+	looks *semaphore.Weighted
 }
+
+// looksAtOnce bounds what takes a core.
+const looksAtOnce = 2
 
 // NewIntake checks the dependencies and makes the directory.
 func NewIntake(deps IntakeDeps, opts IntakeOptions) (*Intake, error) {
 	if deps.Desk == nil || deps.Store == nil || deps.Keys == nil || deps.Log == nil || opts.Dir == "" {
 		return nil, errors.New("imports lack a dependency")
 	}
-	opts.Largest, opts.AtOnce, opts.Reserve = cmp.Or(opts.Largest, 20<<30), cmp.Or(opts.AtOnce, 2), cmp.Or(opts.Reserve, 1<<30)
+	opts.Largest, opts.AtOnce, opts.Reserve = cmp.Or(opts.Largest, 20<<30), cmp.Or(opts.AtOnce, 8), cmp.Or(opts.Reserve, 1<<30)
 	if err := closeDir(opts.Dir); err != nil {
 		return nil, err
 	}
 	s := deps.Desk.deps.Backups
 	return &Intake{
-		deps: deps, opts: opts, slots: semaphore.NewWeighted(opts.AtOnce), at: &Worker{Service: s, store: deps.Store, keys: deps.Keys, log: deps.Log},
+		deps: deps, opts: opts, at: &Worker{Service: s, store: deps.Store, keys: deps.Keys, log: deps.Log},
+		queue: &arrivals{most: opts.AtOnce, of: map[accounts.ID]bool{}}, looks: semaphore.NewWeighted(looksAtOnce),
 	}, nil
 }
 
@@ -89,10 +94,11 @@ func (in *Intake) Import(ctx context.Context, r Request, client string, body io.
 	if err := in.free(ctx, t); err != nil {
 		return Backup{}, err
 	}
-	if !in.slots.TryAcquire(1) {
-		return Backup{}, ErrImportsBusy.WithRetryAfter(time.Minute)
+	leave, err := in.queue.enter(r.By.AccountID)
+	if err != nil {
+		return Backup{}, err
 	}
-	defer in.slots.Release(1)
+	defer leave()
 	plan, err := in.deps.Desk.deps.Tenants.Plan(ctx, t.PlanID)
 	if err != nil {
 		return Backup{}, err
@@ -103,6 +109,10 @@ func (in *Intake) Import(ctx context.Context, r Request, client string, body io.
 		return Backup{}, err
 	}
 	defer func() { _ = file.Close() }() // it goes with that
+	if err := in.looks.Acquire(ctx, 1); err != nil {
+		return Backup{}, fmt.Errorf("wait to look an upload through: %w", err)
+	}
+	defer in.looks.Release(1)
 	zip, err := odoozip.Open(file, size, most)
 	if err != nil {
 		return Backup{}, err
@@ -141,6 +151,9 @@ func (in *Intake) receive(body io.Reader, length, most int64) (file *os.File, si
 	if err != nil {
 		return nil, 0, err
 	}
+	coming := &arrival{Reader: body, among: in.queue, left: max(length, 0), now: in.at.now, since: in.at.now()}
+	room -= in.queue.expect(coming.left)
+	defer coming.end()
 	if room < max(length, 1) {
 		return nil, 0, ErrImportRoom.WithCause(fmt.Errorf("%d bytes are free of %d", room, length))
 	}
@@ -150,11 +163,11 @@ func (in *Intake) receive(body io.Reader, length, most int64) (file *os.File, si
 	if err := os.Remove(file.Name()); err != nil {
 		return nil, 0, errors.Join(fmt.Errorf("unlink an upload: %w", err), file.Close())
 	}
-	size, err = io.Copy(file, io.LimitReader(body, min(most, room)+1))
+	size, err = io.Copy(file, io.LimitReader(coming, min(most, room)+1))
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
 		err = ErrImportRoom.WithCause(err)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errSlowUpload):
 		err = ErrImportSlow.WithCause(err)
 	case err != nil:
 		err = ErrImportCut.WithCause(err)
