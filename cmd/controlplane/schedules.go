@@ -66,6 +66,8 @@ func (p *platform) wireSchedules() {
 	)
 	if p.backupPlans != nil {
 		p.schedules.Add(p.backupSweeps()...)
+	} else {
+		p.schedules.Add(backupAge(p.missingBackups))
 	}
 	if p.provision != nil {
 		p.schedules.Add(p.reconcile())

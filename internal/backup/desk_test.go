@@ -50,6 +50,7 @@ func openOffice(t *testing.T) *office {
 	require.NoError(t, err)
 	o.desk, err = backup.NewDesk(backup.DeskDeps{Pool: o.pool, Backups: o.backups, Tenants: o.tenants, Audit: o.audit, Now: clock}, backup.DeskOptions{})
 	require.NoError(t, err)
+	o.exec("UPDATE backup_proving SET since = $1", o.now)
 	o.owner, o.other, o.boss = o.account("owner"), o.account("other"), o.account("boss")
 	o.boss.Admin = true
 	return o

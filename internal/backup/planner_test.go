@@ -284,6 +284,55 @@ func TestPlanner_Watch(t *testing.T) {
 	watch(0)
 }
 
+// After an upgrade from a release that proved nothing, nobody is late by what was taken before it.
+func TestPlanner_WatchCountsProofsSinceThereAreAny(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	id := o.client("acme", "basic")
+	p := o.planner(backup.PlannerOptions{})
+	late := func(days int) map[string]string {
+		t.Helper()
+		o.now = o.now.AddDate(0, 0, days)
+		o.take(id, backup.Daily)
+		o.done()
+		_, err := p.Watch(t.Context())
+		require.NoError(t, err)
+		return o.openAlerts("backup.unproven")
+	}
+	require.Empty(t, late(0))
+	require.NotEmpty(t, late(30))
+	o.exec("UPDATE backup_proving SET since = $1", o.now)
+	require.Empty(t, late(7))
+	require.NotEmpty(t, late(1), "and then it is")
+}
+
+// A place for backups that is taken away is told of, as long as there are clients who count on it.
+func TestPlanner_WatchWithout(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	id := o.client("acme", "basic")
+	p := o.planner(backup.PlannerOptions{})
+	watch := func() map[string]string {
+		t.Helper()
+		require.NoError(t, p.WatchWithout(t.Context()))
+		return o.openAlerts("backup.not_configured")
+	}
+	o.now = o.now.AddDate(0, 0, 2)
+	require.Empty(t, watch(), "there never was one")
+	require.Empty(t, o.openAlerts("backup.overdue"))
+	o.take(id, backup.Daily)
+	o.done()
+	require.Contains(t, watch()["backups"], "S3_ACCESS_KEY")
+	o.now = o.now.AddDate(0, 0, 2)
+	require.Len(t, watch(), 1)
+	require.Contains(t, o.openAlerts("backup.overdue"), id.Subject())
+	_, err := p.Watch(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, o.openAlerts("backup.not_configured"), "there is one again")
+	o.move(id, tenants.Deleting)
+	require.Empty(t, watch())
+}
+
 // What nobody makes any more doesn't keep others from being taken.
 func TestPlanner_GivesUpWhatIsStuck(t *testing.T) {
 	t.Parallel()
