@@ -68,6 +68,23 @@ func TestAnOperationIsAbandoned(t *testing.T) {
 	require.Equal(t, []any{"operation.abandon", "root1", "acme"}, []any{list[0]["action"], list[0]["actor"], list[0]["client_name"]})
 }
 
+// A restore that has begun to swap is ended or undone by itself, and isn't left as it is.
+func TestARestoreIsNotAbandonedHalfWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	admin := b.admin()
+	var id int64
+	require.NoError(t, b.pool.QueryRow(t.Context(), `INSERT INTO operations (kind, subject, state, step) VALUES ('tenant.restore', 'tenant/999', 'held', 'swap') RETURNING id`).Scan(&id))
+	path := fmt.Sprintf("/api/admin/operations/%d/abandon", id)
+	a := b.post(path, admin, `{"reason":"it hangs"}`)
+	require.Equal(t, http.StatusConflict, a.Status)
+	require.Equal(t, "restore_half_way", a.object()["code"])
+	require.Equal(t, "held", b.get(fmt.Sprint("/api/operations/", id), admin).object()["state"])
+	_, err := b.pool.Exec(t.Context(), "UPDATE operations SET step = 'load' WHERE id = $1", id)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, b.post(path, admin, `{"reason":"it hangs"}`).Status)
+}
+
 func TestActivity(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -225,7 +225,11 @@ func (s *server) updateClient(w http.ResponseWriter, r *http.Request, p accounts
 		}
 		return errLimitsFixed
 	}
-	c, err := s.deps.Tenants.Update(r.Context(), p, s.clientIP(r), name, tenants.UpdateInput{Email: in.Email, PlanID: in.Plan, Notes: in.Notes})
+	change := tenants.UpdateInput{Email: in.Email, PlanID: in.Plan, Notes: in.Notes}
+	if s.deps.Backups != nil {
+		change.With = s.deps.Backups.StillFits
+	}
+	c, err := s.deps.Tenants.Update(r.Context(), p, s.clientIP(r), name, change)
 	if err != nil {
 		return err
 	}

@@ -229,7 +229,8 @@ func (s *server) abandonOperation(w http.ResponseWriter, r *http.Request, p acco
 		return err
 	}
 	record := s.recordOperation(r, p, op, "operation.abandon", map[string]any{"reason": in.Reason})
-	if err := s.deps.Ops.Abandon(r.Context(), op.ID, p.Username+": "+in.Reason, record); err != nil {
+	allowed := func(ctx context.Context, q postgres.Querier) error { return backup.MayAbandon(ctx, q, op.ID) }
+	if err := s.deps.Ops.Abandon(r.Context(), op.ID, p.Username+": "+in.Reason, allowed, record); err != nil {
 		return err
 	}
 	return s.replyChanged(w, r, p, http.StatusOK, op.ID)

@@ -84,5 +84,11 @@ func TestBackups_AreCopied(t *testing.T) {
 	a = b.post("/api/clients", owner, `{"name":"twin","email":"a@example.com","from_backup":`+id+`}`)
 	require.Equal(t, http.StatusCreated, a.Status, "%s", a.Body)
 	require.Equal(t, 1, b.count("tenants WHERE name = 'twin' AND copy_of = "+id))
+	_, err := b.pool.Exec(t.Context(), "UPDATE backups SET filestore_bytes = 30::bigint << 30 WHERE id = "+id)
+	require.NoError(t, err)
+	a = b.patch("/api/clients/twin", owner, `{"plan":"business"}`)
+	b.requireRefusal(a, http.StatusConflict, "has room for 25 GB")
+	require.Equal(t, http.StatusOK, b.patch("/api/clients/twin", owner, `{"plan":"enterprise"}`).Status)
+	require.Equal(t, 1, b.count("tenants WHERE name = 'twin' AND plan_id = 'enterprise'"))
 	require.Equal(t, http.StatusConflict, b.do(request{method: http.MethodDelete, path: path, token: owner}).Status, "somebody is to be made of it")
 }

@@ -79,6 +79,16 @@ func TestDesk_MakesNewClientsCopies(t *testing.T) {
 	twin, err := create(o.owner, "twin")
 	require.NoError(t, err)
 	require.Equal(t, 1, o.count("tenants WHERE id = $1 AND copy_of = $2 AND state = 'pending'", twin.ID, int64(b.ID)))
+	change := func(plan string) error {
+		_, err := o.tenants.Update(t.Context(), o.owner, netip.Addr{}, "twin", tenants.UpdateInput{PlanID: &plan, With: o.desk.StillFits})
+		return err
+	}
+	o.exec("UPDATE backups SET filestore_bytes = 1::bigint << 30")
+	o.exec("UPDATE plans SET storage_gb = 1 WHERE id = 'enterprise'")
+	require.NoError(t, change("business"))
+	o.exec("UPDATE backups SET filestore_bytes = 2::bigint << 30")
+	require.ErrorIs(t, change("enterprise"), backup.ErrTooLarge)
+	require.Equal(t, 1, o.count("tenants WHERE id = $1 AND plan_id = 'business'", twin.ID), "nothing has changed")
 	_, err = o.backups.Delete(t.Context(), b.ID)
 	require.ErrorIs(t, err, backup.ErrInUse, "somebody is to be made of it")
 	o.exec("UPDATE tenants SET state = 'deleted', desired = 'deleted', deleted_at = now() WHERE id = $1", twin.ID)

@@ -65,6 +65,18 @@ func (d *Desk) Copying(ctx context.Context, r Request, id ID) (func(ctx context.
 	}, nil
 }
 
+// StillFits wants a client that is to be a copy, and has just been given another plan, to have room for it. Errors: ErrTooLarge.
+func (d *Desk) StillFits(ctx context.Context, tx pgx.Tx, t tenants.Tenant) error {
+	if t.CopyOf == 0 {
+		return nil
+	}
+	b, err := get(ctx, tx, ID(t.CopyOf), "")
+	if err != nil {
+		return err
+	}
+	return fits(ctx, tx, b, t)
+}
+
 // usable wants b to be one that a tenant can be restored from alone.
 func usable(b Backup) error {
 	switch {

@@ -15,6 +15,8 @@ type UpdateInput struct {
 	Email  *string
 	PlanID *string // of an unpaid client; admins change also that of a live one, which is then resized
 	Notes  *string // admins only
+
+	With func(ctx context.Context, tx pgx.Tx, t Tenant) error // is done in the same transaction once t is changed; may be nil
 }
 
 // Update changes the caller's tenant, or for an admin anybody's. The operation, if there is one, puts a new plan's limits in place.
@@ -45,6 +47,11 @@ func (s *Service) Update(ctx context.Context, p accounts.Principal, ip netip.Add
 			return err
 		}
 		c.Tenant = t
+		if in.With != nil {
+			if err := in.With(ctx, tx, t); err != nil {
+				return err
+			}
+		}
 		if t.PlanID != before.PlanID {
 			if c, err = s.resize(ctx, tx, t); err != nil {
 				return err
