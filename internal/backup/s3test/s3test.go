@@ -76,7 +76,7 @@ func (s *Server) Start(t *testing.T) {
 		command = s.onDisk(command, attributes)
 	}
 	s.cmd = exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // ended by Stop
-	s.cmd.Env = []string{"ROOT_ACCESS_KEY_ID=" + s.AccessKey, "ROOT_SECRET_ACCESS_KEY=" + s.SecretKey.Reveal(), "PATH=" + os.Getenv("PATH")}
+	s.cmd.Env = []string{"ROOT_ACCESS_KEY_ID=" + s.AccessKey, "ROOT_SECRET_ACCESS_KEY=" + s.SecretKey.Reveal(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	s.cmd.Stdout, s.cmd.Stderr = io.Discard, io.Discard
 	s.cmd.SysProcAttr = attributes
 	runtime.LockOSThread() // the kernel kills it when the thread that started it ends
