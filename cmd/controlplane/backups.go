@@ -58,7 +58,7 @@ func (p *platform) newBackupWorker(backups *backup.Service) (*backup.Worker, err
 		return nil, err
 	}
 	c := p.cfg.Cluster
-	server, err := pgtools.New(pgtools.Options{Host: c.Host, Port: c.Port, SSLMode: c.SSLMode, Image: p.cfg.Engine.PostgresImage, Tools: p.engine})
+	server, err := pgtools.New(pgtools.Options{Host: c.Host, Port: c.Port, SSLMode: c.SSLMode, RootCertFile: c.RootCert, Image: p.cfg.Engine.PostgresImage, Tools: p.engine})
 	if err != nil {
 		return nil, fmt.Errorf("set up backups: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"time"
 
@@ -71,20 +72,40 @@ func (p *platform) watchPlatform(ctx context.Context, own backup.Platform) error
 
 // platformDump dumps the platform's database as the role that the platform runs as, which can read all of it.
 func (p *platform) platformDump(installation string) (func(ctx context.Context, w io.Writer) error, error) {
-	url, err := pgx.ParseConfig(p.cfg.Platform.URL.Reveal())
+	conn, err := pgx.ParseConfig(p.cfg.Platform.URL.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	server, err := pgtools.New(pgtools.Options{Host: url.Host, Port: int(url.Port), SSLMode: sslMode(url), Image: p.cfg.Engine.PostgresImage, Tools: p.engine})
+	mode, root := verified(p.cfg.Platform.URL)
+	if mode == "" {
+		mode = sslMode(conn)
+	}
+	server, err := pgtools.New(pgtools.Options{
+		Host: conn.Host, Port: int(conn.Port), SSLMode: mode, RootCertFile: root, Image: p.cfg.Engine.PostgresImage, Tools: p.engine,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the backup of the platform's database: %w", err)
 	}
-	access := backup.Access{Database: url.Database, Role: url.User, Password: secrets.Secret(url.Password), Tool: "backup_platform_" + installation + "_tool"}
+	access := backup.Access{Database: conn.Database, Role: conn.User, Password: secrets.Secret(conn.Password), Tool: "backup_platform_" + installation + "_tool"}
 	return func(ctx context.Context, w io.Writer) error { return server.Dump(ctx, access, w) }, nil
 }
 
-// sslMode is what the connection string asks of TLS, for programs in a container. They don't have the certificates that verify-ca and
-// verify-full look at: to those the connection is encrypted, and whose it is is left to the password, which both ends prove to each other.
+// verified returns how a connection string verifies the server, and the file with the certificate that it does so by. Without one, which is
+// to say by the certificates of this machine, programs in a container can't.
+func verified(connection secrets.Secret) (mode, root string) {
+	u, err := url.Parse(connection.Reveal())
+	if err != nil {
+		return "", ""
+	}
+	mode, root = u.Query().Get("sslmode"), u.Query().Get("sslrootcert")
+	if !slices.Contains([]string{"verify-ca", "verify-full"}, mode) || root == "" || root == "system" {
+		return "", ""
+	}
+	return mode, root
+}
+
+// sslMode is what the connection string asks of TLS, for programs in a container. Without a file they don't have the certificates that verify-ca
+// and verify-full look at: to those the connection is encrypted, and whose it is is left to the password, which both ends prove to each other.
 func sslMode(c *pgx.ConnConfig) string {
 	fallback := func(encrypted bool) bool {
 		return slices.ContainsFunc(c.Fallbacks, func(f *pgconn.FallbackConfig) bool { return (f.TLSConfig != nil) == encrypted })

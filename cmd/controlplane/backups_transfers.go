@@ -25,7 +25,7 @@ func (p *platform) wireIntake() error {
 // wireTransfers has w make zips of backups, neutral dumps for them, and backups of what is uploaded. All take PostgreSQL's programs.
 func (p *platform) wireTransfers(w *backup.Worker) error {
 	c := p.cfg.Cluster
-	server, err := pgtools.New(pgtools.Options{Host: c.Host, Port: c.Port, SSLMode: c.SSLMode, Image: p.cfg.Engine.PostgresImage, Tools: p.engine})
+	server, err := pgtools.New(pgtools.Options{Host: c.Host, Port: c.Port, SSLMode: c.SSLMode, RootCertFile: c.RootCert, Image: p.cfg.Engine.PostgresImage, Tools: p.engine})
 	if err != nil {
 		return fmt.Errorf("set up downloads of backups: %w", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -257,18 +258,38 @@ func (p *platform) wireProvision(ctx context.Context, installation string) error
 		return fmt.Errorf("EXTERNAL_DB_*: %w", err)
 	}
 	c := p.cfg.Cluster
+	root, err := rootCertificate(c)
+	if err != nil {
+		return err
+	}
 	p.provision, err = provision.New(provision.Deps{
 		Pool: p.pool, Ops: p.ops, Tenants: p.tenants, Runtime: p.engine, Database: p.cluster, Log: p.log, FinalBackup: p.finalBackup(),
 		Copies: p.copies(),
 	}, provision.Options{
 		Installation: installation, Image: p.cfg.Engine.OdooImage, Supernet: c.Supernet, DNS: c.DNS,
 		DatabaseHost: c.Host, DatabasePort: c.Port, TenantDatabaseHost: c.TenantHost, SSLMode: c.SSLMode,
-		Spares: spares(c.Spares), TenantURL: p.cfg.TenantURL, EdgeURL: p.cfg.EdgeProbeURL(),
+		RootCert: root,
+		Spares:   spares(c.Spares), TenantURL: p.cfg.TenantURL, EdgeURL: p.cfg.EdgeProbeURL(),
 	})
 	if err != nil {
 		return fmt.Errorf("set up provisioning: %w", err)
 	}
 	return nil
+}
+
+// rootCertificate is what tenants verify their database server by, nil if they don't.
+func rootCertificate(c config.Cluster) ([]byte, error) {
+	if c.RootCert == "" {
+		return nil, nil
+	}
+	root, err := os.ReadFile(c.RootCert)
+	if err != nil {
+		return nil, fmt.Errorf("EXTERNAL_DB_SSLROOTCERT: %w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(root) {
+		return nil, fmt.Errorf("EXTERNAL_DB_SSLROOTCERT: there is no certificate in %s", c.RootCert)
+	}
+	return root, nil
 }
 
 // spares translates "none", which for provisioning is negative.
@@ -282,7 +303,8 @@ func spares(n int) int {
 func clusterOptions(cfg config.Config, installation string, log *slog.Logger) pgcluster.Options {
 	c := cfg.Cluster
 	return pgcluster.Options{
-		Host: c.Host, Port: c.Port, User: c.User, Password: c.Password, Database: c.Database, SSLMode: c.SSLMode, Installation: installation, Log: log,
+		Host: c.Host, Port: c.Port, User: c.User, Password: c.Password, Database: c.Database, SSLMode: c.SSLMode,
+		RootCertFile: c.RootCert, Installation: installation, Log: log,
 	}
 }
 

@@ -75,6 +75,7 @@ func TestLoad_NamesEachProblem(t *testing.T) {
 		"minutes zero":                 {"ACCESS_TOKEN_EXPIRE_MINUTES", "0", "ACCESS_TOKEN_EXPIRE_MINUTES must be at least 1"},
 		"public supernet":              {"TENANT_SUPERNET", "41.0.0.0/8", "TENANT_SUPERNET must be a private IPv4 network"},
 		"small supernet":               {"TENANT_SUPERNET", "10.0.0.0/24", "TENANT_SUPERNET must be a private IPv4 network"},
+		"nothing to verify by":         {"EXTERNAL_DB_SSLMODE", "verify-ca", "EXTERNAL_DB_SSLROOTCERT must name the file"},
 		"debug not a bool":             {"DEBUG", "maybe", "DEBUG is not a valid true or false"},
 		"gateway over http":            {"PAYSTACK_BASE_URL", "http://127.0.0.1:8010", "PAYSTACK_BASE_URL must be https"},
 		"test public key":              {"PAYSTACK_PUBLIC_KEY", "pk_test_5f0c1d2e3a4b", "PAYSTACK_PUBLIC_KEY is a test key"},

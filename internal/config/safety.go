@@ -30,6 +30,7 @@ func (c Config) missing(parts []Part) []string {
 	require(PartCluster, "EXTERNAL_DB_PASSWORD", c.Cluster.Password)
 	problems = append(problems, c.TLS.missing(slices.Contains(parts, PartTLS), c)...)
 	problems = append(problems, c.Backup.missing(slices.Contains(parts, PartBackups))...)
+	problems = append(problems, c.Cluster.unverifiable()...)
 	if c.Platform.URL != "" {
 		problems = append(problems, platformURLProblems("DATABASE_URL", c.Platform.URL)...)
 	}
@@ -46,6 +47,22 @@ func (c Config) missing(parts []Part) []string {
 	}
 	if !c.Cluster.Supernet.IsValid() || !c.Cluster.Supernet.Addr().Is4() || !isPrivate(c.Cluster.Supernet) || c.Cluster.Supernet.Bits() > 22 {
 		problems = append(problems, "TENANT_SUPERNET must be a private IPv4 network of /22 or larger, like 10.212.0.0/16")
+	}
+	return problems
+}
+
+// unverifiable is about how the tenants' database server can't be verified.
+func (c Cluster) unverifiable() []string {
+	if c.SSLMode != "verify-ca" && c.SSLMode != "verify-full" {
+		return nil
+	}
+	var problems []string
+	if c.RootCert == "" {
+		problems = append(problems, "EXTERNAL_DB_SSLROOTCERT must name the file with the root certificate that EXTERNAL_DB_SSLMODE="+c.SSLMode+" verifies the server by")
+	}
+	if addr, err := netip.ParseAddr(c.Host); c.SSLMode == "verify-full" && c.TenantHost == "" && (c.Host == "localhost" || err == nil && addr.IsLoopback()) {
+		problems = append(problems, "EXTERNAL_DB_SSLMODE=verify-full needs TENANT_DB_HOST with a server on this machine: tenants would reach it by addresses "+
+			"of their networks, which are in no certificate; verify-ca does without")
 	}
 	return problems
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -133,7 +134,7 @@ func (s *Service) prepareBuilder(ctx context.Context, t Template, builder Contai
 		return ops.Permanent(err)
 	}
 	warm := File{Path: configDir + "/warm.py", Mode: 0o400, UID: image.UID, GID: image.GID, Content: warmScript}
-	return s.runtime.PutFiles(ctx, builder.Name, []File{confFile(content, image), warm})
+	return s.runtime.PutFiles(ctx, builder.Name, append(s.connectionFiles(content, image, netip.Addr{}), warm))
 }
 
 // builderNetwork is shared by all builds; containers on it can't reach each other.
@@ -145,7 +146,7 @@ func (s *Service) builderNetwork() Network {
 func (s *Service) builder(t Template, id ops.ID) Container {
 	c := s.holder(t)
 	c.Name, c.Command = t.Name+"_build", []string{"bash", "-ec", installScript, "install", strings.Join(t.Apps, ",")}
-	c.Network = s.builderNetwork().Name
+	c.Network, c.Environment = s.builderNetwork().Name, s.trustEnvironment()
 	c.MemoryMB, c.CPUMilli, c.PIDs = builderMemoryMB, builderCPUMilli, builderPIDs
 	c.Mounts = append(c.Mounts, Mount{Volume: t.Name + "_config", Path: configDir})
 	c.Labels = map[string]string{"com.odoo-cloud.operation": fmt.Sprint(id)}

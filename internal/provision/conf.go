@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"controlplane/internal/ops"
@@ -121,24 +122,24 @@ func confFile(content []byte, image Image) File {
 	return File{Path: confPath, Mode: 0o400, UID: image.UID, GID: image.GID, Content: content}
 }
 
-// conf is the tenant's odoo.conf. In quarantine no name can be looked up, so that the database server's address stands for it.
-func (s *Service) conf(ctx context.Context, w work) ([]byte, error) {
+// conf is the tenant's odoo.conf, with the files that go with it. In quarantine no name can be looked up, so that the database server's address
+// stands for it.
+func (s *Service) conf(ctx context.Context, w work, image Image) ([]File, error) {
+	var address netip.Addr
 	c := confOf(w.plan)
 	c.Host, c.Port, c.SSLMode = s.tenantDatabaseHost(gatewayOf(w.subnet)), s.opts.DatabasePort, s.opts.SSLMode
 	c.Database, c.Password, c.MasterPassword = w.tenant.DBName, w.secrets.DBPassword, w.secrets.MasterPassword
 	if w.tenant.QuarantinedAt != nil {
 		c.NoJobs = true
-		address, err := s.databaseAddress(ctx)
-		if err != nil {
+		var err error
+		if address, err = s.databaseAddress(ctx); err != nil {
 			return nil, err
 		}
-		if address.IsValid() {
-			c.Host = address.String()
-		}
+		c.Host = s.hostWithoutNames(c.Host, address)
 	}
 	content, err := c.render()
 	if err != nil {
 		return nil, ops.Permanent(err)
 	}
-	return content, nil
+	return s.connectionFiles(content, image, address), nil
 }

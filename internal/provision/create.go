@@ -196,12 +196,12 @@ func (s *Service) createContainer(ctx context.Context, w work, id ops.ID) error 
 	if err := s.runtime.EnsureContainer(ctx, s.container(w, id)); err != nil {
 		return err
 	}
-	conf, err := s.conf(ctx, w)
+	files, err := s.conf(ctx, w, image)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.runtime.PutFiles(ctx, containerName(w.tenant), []File{confFile(conf, image)}) })
+	g.Go(func() error { return s.runtime.PutFiles(ctx, containerName(w.tenant), files) })
 	g.Go(func() error { return s.copyFilestore(ctx, w) })
 	return g.Wait()
 }
@@ -211,7 +211,8 @@ func (s *Service) createContainer(ctx context.Context, w work, id ops.ID) error 
 func (s *Service) container(w work, id ops.ID) Container {
 	return Container{
 		Name: containerName(w.tenant), Image: w.template.ImageID, Command: []string{"env", "odoo"},
-		Network: networkName(w.tenant), Address: addressOf(w.tenant, w.subnet), DNS: s.resolvers(w.tenant),
+		Environment: s.trustEnvironment(),
+		Network:     networkName(w.tenant), Address: addressOf(w.tenant, w.subnet), DNS: s.resolvers(w.tenant),
 		Mounts: []Mount{
 			{Volume: dataVolume(w.tenant), Path: dataDir},
 			{Volume: addonsVolume(w.tenant), Path: addonsDir},

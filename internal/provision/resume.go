@@ -184,11 +184,11 @@ func (s *Service) refreshConf(ctx context.Context, w work) error {
 	if err != nil {
 		return outcome(err)
 	}
-	conf, err := s.conf(ctx, w)
+	files, err := s.conf(ctx, w, image)
 	if err != nil {
 		return outcome(err)
 	}
-	return outcome(s.runtime.PutFiles(ctx, containerName(w.tenant), []File{confFile(conf, image)}))
+	return outcome(s.runtime.PutFiles(ctx, containerName(w.tenant), files))
 }
 
 // prepared stores the endpoint with odoo.conf and not with the end: the next attempt at all this may find a container that runs already.

@@ -134,7 +134,8 @@ func (s *Service) sandbox(t tenants.Tenant, plan tenants.Plan, image, subject st
 	name := s.sandboxName(subject)
 	return Container{
 		Name: name, Image: image, Command: []string{"env", "odoo"},
-		Network: s.sandboxNetwork(slot).Name, Address: quarantined(s.sandboxSubnet(slot)), DNS: nowhere(),
+		Environment: s.trustEnvironment(),
+		Network:     s.sandboxNetwork(slot).Name, Address: quarantined(s.sandboxSubnet(slot)), DNS: nowhere(),
 		Mounts: []Mount{
 			{Volume: name + "_data", Path: dataDir},
 			{Volume: addonsVolume(t), Path: addonsDir, ReadOnly: true},
@@ -170,9 +171,7 @@ func (s *Service) configureSandbox(ctx context.Context, t tenants.Tenant, subjec
 	if err != nil {
 		return "", err
 	}
-	if address.IsValid() { // no name can be looked up there
-		conf.Host = address.String()
-	}
+	conf.Host = s.hostWithoutNames(conf.Host, address)
 	content, err := conf.render()
 	if err != nil {
 		return "", ops.Permanent(err)
@@ -180,7 +179,7 @@ func (s *Service) configureSandbox(ctx context.Context, t tenants.Tenant, subjec
 	if err := s.database.SetSandboxPassword(ctx, name, subject, conf.Password); err != nil {
 		return "", err
 	}
-	return conf.Password, s.runtime.PutFiles(ctx, name, []File{confFile(content, image)})
+	return conf.Password, s.runtime.PutFiles(ctx, name, s.connectionFiles(content, image, address))
 }
 
 // CloseSandbox removes all of it; what isn't there is removed.

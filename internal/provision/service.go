@@ -49,6 +49,7 @@ type Options struct {
 	DatabasePort       int          // default 5432
 	TenantDatabaseHost string       // the same as tenants see it; "": DatabaseHost, or the gateway of their network if that is loopback
 	SSLMode            string       // of tenants' connections to it; default prefer
+	RootCert           []byte       // PEM, by which they verify it; none: they don't
 	TenantURL          func(domain string) string
 	EdgeURL            string        // of the edge as we reach it; "": tenants aren't probed through it
 	ReadyTimeout       time.Duration // how long an Odoo may take to answer; default 2 min

@@ -5,10 +5,12 @@ package pgtools
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,18 +28,21 @@ type Tools interface {
 	RunTool(ctx context.Context, name, tenant, image string, command []string, stdin io.Reader, stdout io.Writer) error
 }
 
-// Options name the server (EXTERNAL_DB_*) and the image that has its programs. All but SSLMode are required.
+// Options name the server (EXTERNAL_DB_*) and the image that has its programs. All but SSLMode and RootCertFile are required.
 type Options struct {
 	Host    string
 	Port    int
 	SSLMode string // "" means prefer
 	Image   string // POSTGRES_IMAGE
-	Tools   Tools
+	// RootCertFile is what the server is verified by, where SSLMode is verify-ca or verify-full: here and by the programs.
+	RootCertFile string
+	Tools        Tools
 }
 
 // Server is the tenants' server.
 type Server struct {
 	opts Options
+	root []byte // what RootCertFile holds
 
 	mu      sync.Mutex
 	version string // of the image's programs, once known
@@ -53,12 +58,23 @@ func New(o Options) (*Server, error) {
 	if o.SSLMode == "" {
 		o.SSLMode = "prefer"
 	}
-	return &Server{opts: o}, nil
+	s := &Server{opts: o}
+	if o.RootCertFile != "" {
+		var err error
+		if s.root, err = os.ReadFile(o.RootCertFile); err != nil {
+			return nil, fmt.Errorf("read the root certificate of the database server: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // connect connects as the tenant's role.
 func (s *Server) connect(ctx context.Context, a backup.Access) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d sslmode=%s", quoted(s.opts.Host), s.opts.Port, quoted(s.opts.SSLMode)))
+	server := fmt.Sprintf("host=%s port=%d sslmode=%s", quoted(s.opts.Host), s.opts.Port, quoted(s.opts.SSLMode))
+	if s.opts.RootCertFile != "" {
+		server += " sslrootcert=" + quoted(s.opts.RootCertFile)
+	}
+	cfg, err := pgx.ParseConfig(server)
 	if err != nil {
 		return nil, fmt.Errorf("set up a connection to %s: %w", net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.Port)), err)
 	}
@@ -87,10 +103,17 @@ func quoted(s string) string {
 // and goes into a file in memory that only the program's user can read.
 const withPassword = `umask 077 && IFS= read -r line && printf '%s\n' "$line" >/tmp/pgpass && export PGPASSFILE=/tmp/pgpass && ` //nolint:gosec // where it comes from, not what it is
 
+// withRoot has the certificate come after it, for the programs to verify the server by.
+const withRoot = `IFS= read -r line && printf '%s' "$line" | base64 -d >/tmp/root.crt && export PGSSLROOTCERT=/tmp/root.crt && `
+
 // run runs a program in the container; script follows withPassword and gets args as its "$@", of which the first ends up connecting.
 func (s *Server) run(ctx context.Context, a backup.Access, script string, args []string, stdin io.Reader, stdout io.Writer) error {
-	command := append([]string{"sh", "-c", withPassword + script, "sh"}, args...)
-	input := io.MultiReader(strings.NewReader(passLine(a.Password)), stdin)
+	before, first := withPassword, passLine(a.Password)
+	if len(s.root) > 0 {
+		before, first = before+withRoot, first+base64.StdEncoding.EncodeToString(s.root)+"\n"
+	}
+	command := append([]string{"sh", "-c", before + script, "sh"}, args...)
+	input := io.MultiReader(strings.NewReader(first), stdin)
 	return s.opts.Tools.RunTool(ctx, a.Tool, a.TenantID.String(), s.opts.Image, command, input, stdout)
 }
 

@@ -34,6 +34,7 @@ type Options struct {
 	Password     secrets.Secret
 	Database     string // to connect to; "" and template1 mean postgres
 	SSLMode      string // "" means prefer
+	RootCertFile string // to verify the server by; "": those of this machine
 	Installation string // the id that marks what is ours
 	MaxConns     int32  // default 12, as many clones at once as a process has workers
 	Log          *slog.Logger
@@ -69,7 +70,11 @@ func New(ctx context.Context, opts Options) (*Cluster, error) {
 	if opts.MaxConns == 0 {
 		opts.MaxConns = 12
 	}
-	cfg, err := pgxpool.ParseConfig(fmt.Sprintf("host=%s port=%d sslmode=%s", quoteParam(opts.Host), opts.Port, quoteParam(opts.SSLMode)))
+	server := fmt.Sprintf("host=%s port=%d sslmode=%s", quoteParam(opts.Host), opts.Port, quoteParam(opts.SSLMode))
+	if opts.RootCertFile != "" {
+		server += " sslrootcert=" + quoteParam(opts.RootCertFile)
+	}
+	cfg, err := pgxpool.ParseConfig(server)
 	if err != nil {
 		return nil, fmt.Errorf("set up the tenants' database server %s: %w", net.JoinHostPort(opts.Host, strconv.Itoa(opts.Port)), err)
 	}
