@@ -1,6 +1,7 @@
 package prove_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 )
 
 const (
-	reachTimeout = 25 * time.Second
+	reachTimeout = 2 * time.Minute
 	hitRetries   = 3
 )
 
@@ -26,12 +27,17 @@ type subject struct {
 	names []string // that its calls mention
 	begin func(ctx context.Context) error
 	goal  func(ctx context.Context) error // nil when everything is where it should be
+
+	steady  string                          // a client that must answer while the process is dead
+	prelude bool                            // the points are those before there is an operation
+	after   func(ctx context.Context) error // instead of goal, after a kill
 }
 
 // scenario is a workflow and how it is set going.
 type scenario struct {
 	name    string
-	brief   bool // in the bounded run: for what takes long
+	brief   int           // how many strikes in the bounded run, for what takes long; 0: as many as usual
+	within  time.Duration // when it must be where it should be; 0: rig.SettleTimeout
 	prepare func(ctx context.Context, w *world) (subject, error)
 	tidy    func(ctx context.Context, w *world, s subject) error
 }
@@ -41,24 +47,27 @@ func (w *world) hooked(h wire.Hook) {
 	w.Engine.SetHook(h)
 	w.Tenants.SetHook(h)
 	w.Platform.SetHook(h)
+	if w.store != nil {
+		w.store.SetHook(h)
+	}
 }
 
 // dryRun does the operation undisturbed and returns all its points, in their order.
-func (w *world) dryRun(ctx context.Context, s subject) ([]point, error) {
+func (w *world) dryRun(ctx context.Context, s subject, within time.Duration) ([]point, error) {
 	rec := &recorder{lens: newLens(w, s)}
 	w.hooked(rec.hook)
 	defer w.hooked(nil)
 	if err := s.begin(ctx); err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	if err := rig.Eventually(ctx, quietTimeout, s.goal); err != nil {
+	if err := rig.Eventually(ctx, max(within, quietTimeout), s.goal); err != nil {
 		return nil, err
 	}
 	var first string
 	err := w.Pool.QueryRow(ctx, `
 		SELECT step FROM operation_events WHERE event = 'started'
 		AND operation_id = (SELECT max(id) FROM operations WHERE starts_with(subject, $1) AND kind = $2) ORDER BY id LIMIT 1`, s.Subject, s.kind).Scan(&first)
-	return rec.points(first), err
+	return rec.points(first, s.prelude), err
 }
 
 // operation is what is done to what.
@@ -82,7 +91,7 @@ type outcome struct {
 }
 
 // strike does the operation, kills the process at the point, starts it again and waits until all is where it should be.
-func (w *world) strike(ctx context.Context, s subject, p point) (outcome, error) {
+func (w *world) strike(ctx context.Context, s subject, p point, within time.Duration) (outcome, error) {
 	dead := make(chan struct{})
 	k := &killer{lens: newLens(w, s), point: p, kill: func() { w.serve.Kill(); close(dead) }}
 	w.hooked(k.hook)
@@ -96,11 +105,19 @@ func (w *world) strike(ctx context.Context, s subject, p point) (outcome, error)
 	if !k.hit() {
 		return outcome{}, nil
 	}
+	if s.steady != "" {
+		if err := w.answers(ctx, s.steady); err != nil {
+			return outcome{hit: true}, fmt.Errorf("while the process is dead: %w", err)
+		}
+	}
 	if err := w.restart(ctx); err != nil {
 		return outcome{hit: true}, err
 	}
-	start := time.Now()
-	err := rig.Eventually(ctx, rig.SettleTimeout, s.goal)
+	start, goal := time.Now(), s.goal
+	if s.after != nil {
+		goal = s.after
+	}
+	err := rig.Eventually(ctx, cmp.Or(within, rig.SettleTimeout), goal)
 	return outcome{hit: true, took: time.Since(start)}, err
 }
 
@@ -149,7 +166,7 @@ func killAll(t *testing.T, sc scenario) {
 	ctx := t.Context()
 	s, err := sc.prepare(ctx, shared)
 	require.NoError(t, err, "prepare")
-	points, err := shared.dryRun(ctx, s)
+	points, err := shared.dryRun(ctx, s, sc.within)
 	require.NoError(t, err, "a dry run")
 	require.NotEmpty(t, points)
 	require.NoError(t, sc.tidy(ctx, shared, s))
@@ -157,13 +174,13 @@ func killAll(t *testing.T, sc scenario) {
 	for _, p := range chosen(points, sc.brief) {
 		s, err := sc.prepare(ctx, shared)
 		require.NoError(t, err, "prepare for %+v", p)
-		o, err := shared.strike(ctx, s, p)
+		o, err := shared.strike(ctx, s, p, sc.within)
 		for range hitRetries {
 			if err == nil && !o.hit { // the calls of two runs needn't be the same: one may find a spare database, and the other not
 				require.NoError(t, sc.tidy(ctx, shared, s))
 				s, err = sc.prepare(ctx, shared)
 				require.NoError(t, err, "prepare for %+v", p)
-				o, err = shared.strike(ctx, s, p)
+				o, err = shared.strike(ctx, s, p, sc.within)
 			}
 		}
 		report.add(p, o, err)

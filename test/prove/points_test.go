@@ -11,8 +11,8 @@ import (
 	"controlplane/test/wire"
 )
 
-// point is a moment in the life of an operation at which the process can die: at a call to the engine, to the tenants' database server, or
-// to the platform database for a checkpoint.
+// point is a moment in the life of an operation at which the process can die: at a call to the engine, to the tenants' database server, to the
+// store of backups, or to the platform database for a checkpoint.
 type point struct {
 	Step   string
 	Server string
@@ -46,11 +46,14 @@ func newLens(w *world, s subject) *lens {
 }
 
 var (
-	engineID   = regexp.MustCompile(`"Id":\s*"([0-9a-f]{64})"`) //nolint:gochecknoglobals // a constant
-	verifier   = regexp.MustCompile(`SCRAM-SHA-256\$[^']*`)     //nolint:gochecknoglobals // a constant
-	hexadecime = regexp.MustCompile(`[0-9a-f]{8,}`)             //nolint:gochecknoglobals // a constant
-	places     = regexp.MustCompile(`CONNECTION LIMIT \d+`)     //nolint:gochecknoglobals // a constant
-	owner      = regexp.MustCompile(`\b(tenant|template)/\d+`)  //nolint:gochecknoglobals // a constant
+	engineID   = regexp.MustCompile(`"Id":\s*"([0-9a-f]{64})"`)       //nolint:gochecknoglobals // a constant
+	verifier   = regexp.MustCompile(`SCRAM-SHA-256\$[^']*`)           //nolint:gochecknoglobals // a constant
+	hexadecime = regexp.MustCompile(`[0-9a-fA-F]{8,}`)                //nolint:gochecknoglobals // a constant
+	places     = regexp.MustCompile(`CONNECTION LIMIT \d+`)           //nolint:gochecknoglobals // a constant
+	owner      = regexp.MustCompile(`\b(tenant|template|backup)/\d+`) //nolint:gochecknoglobals // a constant
+	// moments, numbers of objects, and those that end a name: of backups, operations and restores
+	uuids   = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`) //nolint:gochecknoglobals // a constant
+	numbers = regexp.MustCompile(`(\$T|\$H_|_r)\d+|\d{5,}`)                   //nolint:gochecknoglobals // a constant
 )
 
 // What internal/ops runs when a worker takes an operation over, and at each checkpoint, with the places of two arguments.
@@ -147,7 +150,9 @@ func (l *lens) neutral(text string) string {
 		text = strings.ReplaceAll(text, n, "$T")
 	}
 	text = verifier.ReplaceAllString(text, "$$V")
+	text = uuids.ReplaceAllString(text, "$$U")
 	text = hexadecime.ReplaceAllString(text, "$$H")
+	text = numbers.ReplaceAllString(text, "$1$$N")
 	text = places.ReplaceAllString(text, "CONNECTION LIMIT $$N")
 	text = owner.ReplaceAllString(text, "$1/$$N")
 	return text[:min(len(text), 160)]
@@ -186,14 +191,21 @@ func (r *recorder) hook(c wire.Call, p wire.Phase) bool {
 	return false
 }
 
-// points gives each call its step: the one that the checkpoint before it named. What comes before the operation and after it is left out.
-func (r *recorder) points(first string) []point {
+// points gives each call its step: the one that the checkpoint before it named. What comes before the operation and after it is left out; or
+// what comes before it is all.
+func (r *recorder) points(first string, prelude bool) []point {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var points []point
 	step, next, commit := "", "", int64(0)
+	if prelude {
+		step = "before"
+	}
 	for _, c := range r.calls {
 		server, call, _ := strings.Cut(c.name, " ")
+		if prelude && server == "platform" {
+			break
+		}
 		if step == "" && server == "platform" {
 			step = first
 		}

@@ -11,12 +11,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"controlplane/test/rig"
+	"controlplane/test/wire"
 )
 
 const (
 	templateTimeout = 90 * time.Second // ten times that with the real Odoo
 	activeTimeout   = time.Minute
-	quietTimeout    = time.Minute
+	quietTimeout    = 2 * time.Minute
 	plan            = "basic"
 )
 
@@ -30,6 +31,7 @@ type world struct {
 
 	reused  tenant        // see house
 	cluster *pgxpool.Pool // the tenants' server, as its superuser
+	store   *wire.HTTP    // of backups; nil: there is none
 
 	operations sync.Map // by their ids
 }
@@ -76,13 +78,20 @@ func (w *world) restart(ctx context.Context) error {
 	return err
 }
 
+// asks returns what the platform database says.
+func (w *world) asks(ctx context.Context, sql string, args ...any) (bool, error) {
+	var ok *bool
+	err := w.Pool.QueryRow(ctx, sql, args...).Scan(&ok)
+	return ok != nil && *ok, err
+}
+
 // holds returns an error unless the platform database says that the condition is true.
 func (w *world) holds(ctx context.Context, sql string, args ...any) error {
-	var ok *bool
-	if err := w.Pool.QueryRow(ctx, sql, args...).Scan(&ok); err != nil {
+	ok, err := w.asks(ctx, sql, args...)
+	if err != nil {
 		return err
 	}
-	if ok == nil || !*ok {
+	if !ok {
 		return errors.New("it doesn't hold: " + strings.Join(strings.Fields(sql), " "))
 	}
 	return nil
@@ -122,12 +131,17 @@ func (w *world) active(ctx context.Context, t tenant) error {
 	if err := w.settled(ctx, t, "active"); err != nil {
 		return err
 	}
-	status, text, err := w.Visit(ctx, t.Name, "/web/login")
+	return w.answers(ctx, t.Name)
+}
+
+// answers says that the client shows its login page.
+func (w *world) answers(ctx context.Context, name string) error {
+	status, text, err := w.Visit(ctx, name, "/web/login")
 	if err != nil {
 		return err
 	}
 	if status != 200 || !strings.Contains(text, "oe_login_form") {
-		return fmt.Errorf("the login page of %s has status %d: %.200s", t.Name, status, text)
+		return fmt.Errorf("the login page of %s has status %d: %.200s", name, status, text)
 	}
 	return nil
 }

@@ -90,20 +90,24 @@ func (p *Person) Login(ctx context.Context) error {
 
 // Do sends JSON from an address of its own: the limits are per address.
 func (p *Person) Do(ctx context.Context, method, path string, body any) (Answer, error) {
-	var payload io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return Answer{}, err
-		}
-		payload = bytes.NewReader(text)
+	if body == nil {
+		return p.Send(ctx, method, path, "", nil)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, p.base+path, payload)
+	text, err := json.Marshal(body)
 	if err != nil {
 		return Answer{}, err
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	return p.Send(ctx, method, path, "application/json", bytes.NewReader(text))
+}
+
+// Send is Do for a body of any type.
+func (p *Person) Send(ctx context.Context, method, path, contentType string, body io.Reader) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, p.base+path, body)
+	if err != nil {
+		return Answer{}, err
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
 	}
 	if p.token != "" {
 		req.Header.Set("Authorization", "Bearer "+p.token)

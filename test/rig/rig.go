@@ -58,7 +58,7 @@ type Rig struct {
 	Pool                             *pgxpool.Pool
 	Installation                     string
 
-	Engine   *wire.Engine
+	Engine   *wire.HTTP
 	Platform *wire.Postgres
 	Tenants  *wire.Postgres
 

@@ -58,6 +58,27 @@ func StandIn(ctx context.Context) (string, error) {
 	return Docker(ctx, "image", "inspect", "--format", "{{.Id}}", tag)
 }
 
+// TarOf is an archive of one file, which is Odoo's, below folders that are Odoo's, too.
+func TarOf(name string, content []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for i, c := range name {
+		if c == '/' {
+			if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name[:i+1], Mode: 0o755, Uid: odooUID, Gid: odooGID}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), Uid: odooUID, Gid: odooGID}); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(content); err != nil {
+		return nil, err
+	}
+	err := w.Close()
+	return out.Bytes(), err
+}
+
 // rootfs is all that is in the image.
 func rootfs(program []byte) (*bytes.Buffer, error) {
 	var out bytes.Buffer

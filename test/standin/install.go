@@ -26,6 +26,7 @@ INSERT INTO res_partner (name) VALUES ('My Company'), ('Administrator');
 INSERT INTO res_company (name, partner_id) VALUES ('My Company', 1);
 INSERT INTO res_users (login, password, partner_id, company_id) VALUES ('admin', 'admin', 2, 1);
 INSERT INTO ir_model_data (module, name, model, res_id) VALUES ('base', 'user_admin', 'res.users', 1);
+INSERT INTO ir_module_module (name, state, latest_version) VALUES ('base', 'installed', '19.0.1.3');
 INSERT INTO ir_cron (nextcall) SELECT now() - interval '1 day' FROM generate_series(1, 20)`
 
 // install makes the database; one that is there already is an error, as half an installation is.
@@ -38,7 +39,7 @@ func install(ctx context.Context, c conf, apps []string) error {
 	if _, err := conn.Exec(ctx, schema, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("make the tables: %w", err)
 	}
-	if _, err := conn.Exec(ctx, "INSERT INTO ir_module_module (name, state) SELECT unnest($1::text[]), 'installed'", apps); err != nil {
+	if _, err := conn.Exec(ctx, "INSERT INTO ir_module_module (name, state) SELECT unnest($1::text[]), 'installed' ON CONFLICT DO NOTHING", apps); err != nil {
 		return fmt.Errorf("install %v: %w", apps, err)
 	}
 	return attach(ctx, conn, c, "logo", []byte("the company's logo"))
@@ -56,5 +57,17 @@ func attach(ctx context.Context, conn *pgx.Conn, c conf, name string, content []
 		return err
 	}
 	_, err := conn.Exec(ctx, "INSERT INTO ir_attachment (name, store_fname) VALUES ($1, $2)", name, hash[:2]+"/"+hash)
+	return err
+}
+
+// neutralize leaves the mark that Odoo's own leaves as the last.
+func neutralize(ctx context.Context, c conf) error {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	_, err = conn.Exec(ctx, `INSERT INTO ir_config_parameter (key, value) VALUES ('database.is_neutralized', 'true')
+		ON CONFLICT (key) DO UPDATE SET value = 'true'`)
 	return err
 }

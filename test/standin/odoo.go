@@ -21,7 +21,7 @@ const (
 	connectWithin = 30 * time.Second
 )
 
-// odoo does one of the three things that Odoo is started for.
+// odoo does one of the four things that Odoo is started for.
 func odoo(args []string) error {
 	conf, err := readConf(confPath)
 	if err != nil {
@@ -32,6 +32,8 @@ func odoo(args []string) error {
 	switch i := slices.Index(args, "--init"); {
 	case len(args) > 0 && args[0] == "shell":
 		return shell(ctx, conf)
+	case len(args) == 3 && args[0] == "neutralize" && args[2] == conf["db_name"]:
+		return neutralize(ctx, conf)
 	case i >= 0 && i+1 < len(args):
 		return install(ctx, conf, strings.Split(args[i+1], ","))
 	case len(args) == 0:

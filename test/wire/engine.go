@@ -13,26 +13,32 @@ import (
 	"time"
 )
 
-// Engine is a proxy in front of a container engine's socket.
-type Engine struct {
+// HTTP is a proxy in front of a server that speaks HTTP: a container engine, or a store of backups.
+type HTTP struct {
 	gate
 
 	*listener
+	server string
 	client *http.Transport
 	accept chan net.Conn
 }
 
-// NewEngine passes what comes to the socket path on to the socket upstream. Up opens it.
-func NewEngine(path, upstream string) *Engine {
-	e := &Engine{accept: make(chan net.Conn)}
+// NewEngine passes what comes to the socket path on to a container engine's socket. Up opens it.
+func NewEngine(path, upstream string) *HTTP { return newHTTP("engine", "unix", path, upstream) }
+
+// NewStore passes what comes to a TCP address on to an S3 server's. Up opens it.
+func NewStore(address, upstream string) *HTTP { return newHTTP("store", "tcp", address, upstream) }
+
+func newHTTP(name, network, address, upstream string) *HTTP {
+	e := &HTTP{server: name, accept: make(chan net.Conn)}
 	e.client = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", upstream)
+			return (&net.Dialer{}).DialContext(ctx, network, upstream)
 		},
 		DisableCompression: true, MaxIdleConnsPerHost: 64,
 	}
 	server := &http.Server{Handler: e, ReadHeaderTimeout: time.Minute}
-	e.listener = newListener("unix", path, func(conn net.Conn) {
+	e.listener = newListener(network, address, func(conn net.Conn) {
 		done := make(chan struct{})
 		_ = server.Serve(&single{conn: conn, done: done})
 		<-done
@@ -79,8 +85,8 @@ var (
 )
 
 // ServeHTTP passes one request on. Answers that come bit by bit are passed on as they come, the others when they are complete.
-func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	call := Call{Server: "engine", Text: r.Method + " " + apiVersion.ReplaceAllString(r.URL.RequestURI(), "")}
+func (e *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	call := Call{Server: e.server, Text: r.Method + " " + apiVersion.ReplaceAllString(r.URL.RequestURI(), "")}
 	if r.Method == http.MethodPost && r.Header.Get("Content-Type") == "application/json" {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -124,7 +130,7 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (e *Engine) forward(r *http.Request, call Call) (*http.Response, error) {
+func (e *HTTP) forward(r *http.Request, call Call) (*http.Response, error) {
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			if info.Err == nil {
@@ -132,11 +138,12 @@ func (e *Engine) forward(r *http.Request, call Call) (*http.Response, error) {
 			}
 		},
 	})
-	u := url.URL{Scheme: "http", Host: "engine", Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	u := url.URL{Scheme: "http", Host: e.server, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	out, err := http.NewRequestWithContext(ctx, r.Method, u.String(), r.Body)
 	if err != nil {
 		return nil, err
 	}
+	out.Host = r.Host // a store's requests are signed with it
 	out.Header, out.ContentLength, out.TransferEncoding = r.Header.Clone(), r.ContentLength, r.TransferEncoding
 	if r.ContentLength == 0 {
 		out.Body = http.NoBody

@@ -1,4 +1,4 @@
-// Package wire has proxies that stand between the control plane and what it works with: the container engine and PostgreSQL. They see each
+// Package wire has proxies that stand between the control plane and what it works with: the container engine, PostgreSQL and the store of backups. They see each
 // single call, and can stop the world at any point of it, which is how the kill matrix hits exactly the moment that it means to.
 package wire
 
@@ -16,10 +16,10 @@ const (
 
 // Call is one request to a server and its answer.
 type Call struct {
-	Server string   // "engine", "platform", "tenants"
+	Server string   // "engine", "platform", "tenants", "store"
 	Text   string   // "POST /containers/create?name=…", or the SQL
 	Raw    string   // what was sent, arguments included, as far as it is short
-	Conn   int64    // calls with the same number came over the same connection, one after another; the engine's have none
+	Conn   int64    // calls with the same number came over the same connection, one after another; those of HTTP have none
 	InTx   bool     // of a database: before the call a transaction was open
 	Args   []string // of a statement, as they were sent: text, or PostgreSQL's binary form
 }
