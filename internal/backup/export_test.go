@@ -12,3 +12,8 @@ func (w *Worker) WatchRestores(ctx context.Context) error { return w.watchRestor
 func (w *Worker) SweepRestores(ctx context.Context, before time.Time) (int, error) {
 	return w.sweepRestoresBefore(ctx, before)
 }
+
+// TakeSlot is what a worker does before it neutralises a backup.
+func (s *Service) TakeSlot(ctx context.Context, id ID) (slot *int, err error) {
+	return s.takeSlot(ctx, id)
+}

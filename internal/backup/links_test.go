@@ -154,16 +154,27 @@ func TestSandboxes_AreShared(t *testing.T) {
 	t.Parallel()
 	o := openOffice(t)
 	var backups []backup.Backup
-	for _, name := range []string{"acme", "globex", "initech", "umbrella"} {
+	for _, name := range []string{"acme", "globex", "initech", "umbrella", "hooli"} {
 		backups = append(backups, o.take(o.client(name, "basic"), backup.Daily))
 	}
 	o.done()
-	for slot, b := range backups[:2] {
-		_, _, err := o.desk.NeutralLink(t.Context(), o.asks(o.owner), b.ID)
+	o.exec("UPDATE tenants SET account_id = $1 WHERE name = 'initech'", o.other.AccountID)
+	takes := func(b backup.Backup) *int {
+		t.Helper()
+		slot, err := o.backups.TakeSlot(t.Context(), b.ID)
 		require.NoError(t, err)
-		o.exec("UPDATE backup_neutral_dumps SET slot = $2 WHERE backup_id = $1", b.ID, slot+1)
+		return slot
 	}
-	_, err := o.backups.Prove(t.Context(), backups[2].ID, "system")
+	for _, b := range backups[:3] {
+		_, _, err := o.desk.NeutralLink(t.Context(), o.asks(o.boss), b.ID)
+		require.NoError(t, err)
+	}
+	for range 2 {
+		require.Equal(t, 2, *takes(backups[0]))
+		require.Nil(t, takes(backups[1]), "its account has one")
+		require.Equal(t, 1, *takes(backups[2]))
+	}
+	_, err := o.backups.Prove(t.Context(), backups[4].ID, "system")
 	require.NoError(t, err)
 	_, err = o.backups.Prove(t.Context(), backups[3].ID, "system")
 	require.ErrorIs(t, err, backup.ErrTooManyTrials)

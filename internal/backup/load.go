@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"path"
 	"strings"
 	"time"
@@ -95,12 +94,8 @@ func (w *Worker) compare(ctx context.Context, access Access, want archive.Databa
 		return err
 	}
 	defer snapshot.Close(ctx)
-	got, _, err := snapshot.Describe(ctx)
-	if err != nil {
+	if err := sameDatabase(ctx, snapshot, want); err != nil {
 		return err
-	}
-	if got.UUID != want.UUID || !maps.Equal(got.Rows, want.Rows) || !maps.Equal(got.Modules, want.Modules) {
-		return ErrNotTheSame.WithCause(fmt.Errorf("restored: %s, rows %v; in the backup: %s, rows %v", got.UUID, got.Rows, want.UUID, want.Rows))
 	}
 	return snapshot.EachFile(ctx, func(name string) error {
 		if !files.has(name) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -111,13 +110,16 @@ func (n *Neutraliser) loadDatabase(ctx context.Context, t trial) error {
 	}
 	access := cell.access(t.tenant.ID, tool)
 	all := &passed{tell: measured(ctx, t.Run), total: m.Dump.Bytes}
-	err = n.read(ctx, t.backup.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
-		return full(n.database.Restore(ctx, access, all.reader(content), m.DumpBytes()))
+	err = within(ctx, n.longest(m.DumpBytes(), loadTimeout), func(ctx context.Context) error {
+		err := n.read(ctx, t.backup.KeyPrefix+m.Dump.Object, m.Dump, func(content io.Reader) error {
+			return full(n.database.Restore(ctx, access, all.reader(content), m.DumpBytes()))
+		})
+		if err != nil {
+			return err
+		}
+		return n.compareDatabase(ctx, access, m.Database)
 	})
 	if err != nil {
-		return err
-	}
-	if err := n.compareDatabase(ctx, access, m.Database); err != nil {
 		return err
 	}
 	t.Note(ctx, "The database is restored, apart from everything else")
@@ -132,17 +134,6 @@ func (w *Worker) compareDatabase(ctx context.Context, access Access, want archiv
 	}
 	defer snapshot.Close(ctx)
 	return sameDatabase(ctx, snapshot, want)
-}
-
-func sameDatabase(ctx context.Context, restored Snapshot, want archive.Database) error {
-	got, _, err := restored.Describe(ctx)
-	if err != nil {
-		return err
-	}
-	if got.UUID != want.UUID || !maps.Equal(got.Rows, want.Rows) || !maps.Equal(got.Modules, want.Modules) {
-		return ErrNotTheSame.WithCause(fmt.Errorf("restored: %s, rows %v; in the backup: %s, rows %v", got.UUID, got.Rows, want.UUID, want.Rows))
-	}
-	return nil
 }
 
 // access is how what is in a sandbox is reached, with a name for what has to run meanwhile.
@@ -183,30 +174,15 @@ func (n *Neutraliser) neutralise(ctx context.Context, t trial) error {
 	}
 	defer snapshot.Close(ctx)
 	all := &passed{tell: measured(ctx, t.Run), total: t.backup.DatabaseBytes}
-	key := attemptKey(t.backup.KeyPrefix, neutralObject)
 	var part archive.Part
-	err = n.upload(ctx, key, t.backup.DatabaseBytes, func(ctx context.Context, out io.Writer) error {
-		part, err = n.writeDump(ctx, snapshot, all.writer, out)
+	err = within(ctx, n.longest(t.backup.DatabaseBytes, copyTimeout), func(ctx context.Context) (err error) {
+		part, err = n.uploadDump(ctx, t.backup.KeyPrefix, neutralObject, snapshot, t.backup.DatabaseBytes, all)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	part.Object = key[len(t.backup.KeyPrefix):]
 	return t.Set(partKey, part)
-}
-
-// writeDump dumps a snapshot as a part.
-func (w *Worker) writeDump(ctx context.Context, s Snapshot, counted func(io.Writer) io.Writer, out io.Writer) (archive.Part, error) {
-	part, err := w.keys.NewWriter(out)
-	if err != nil {
-		return archive.Part{}, err
-	}
-	if err := s.Dump(ctx, counted(part)); err != nil {
-		part.Discard()
-		return archive.Part{}, err
-	}
-	return part.Close()
 }
 
 // readNeutral is what makes it one that is handed out.
@@ -265,10 +241,14 @@ func (n *Neutraliser) tearDown(ctx context.Context, r *ops.Run) error {
 	if last.slot == nil { // nothing was begun
 		return nil
 	}
-	if err := n.dropHelpers(ctx, helperName(b, neutralTool)); err != nil {
-		return err
+	err = n.dropHelpers(ctx, helperName(b, neutralTool))
+	if err == nil {
+		err = n.sandbox.Close(ctx, b.ID.Subject(), *last.slot)
 	}
-	if err := n.sandbox.Close(ctx, b.ID.Subject(), *last.slot); err != nil {
+	switch {
+	case errs.KindOf(err) == errs.Unavailable: // it ends by itself, and until then nobody else can use the backup's sandbox
+		return ops.Outage(err)
+	case err != nil:
 		return fmt.Errorf("close the sandbox of backup %s: %w", b.ID, err)
 	}
 	return nil

@@ -47,9 +47,10 @@ func lockSlots(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// takeSlot returns the slot of a backup's running neutral dump, nil if there is none for it yet. Errors: errGivenUp.
-func (n *Neutraliser) takeSlot(ctx context.Context, id ID) (slot *int, err error) {
-	err = postgres.InTx(ctx, n.pool, func(tx pgx.Tx) error {
+// takeSlot returns the slot of a backup's running neutral dump, nil if there is none for it yet: all are taken, or its account has one, whose
+// database may be slow on purpose. Errors: errGivenUp.
+func (s *Service) takeSlot(ctx context.Context, id ID) (slot *int, err error) {
+	err = postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, "SELECT slot FROM backup_neutral_dumps WHERE backup_id = $1 AND state = 'running'", id).Scan(&slot)
 		switch {
 		case postgres.NoRows(err):
@@ -63,7 +64,10 @@ func (n *Neutraliser) takeSlot(ctx context.Context, id ID) (slot *int, err error
 			return err
 		}
 		err = tx.QueryRow(ctx, `
-			UPDATE backup_neutral_dumps SET slot = (SELECT s FROM generate_series($2::int - $3, $2 - 1) s WHERE NOT `+slotTakenSQL+` ORDER BY s DESC LIMIT 1)
+			UPDATE backup_neutral_dumps SET slot = (SELECT s FROM generate_series($2::int - $3, $2 - 1) s WHERE NOT `+slotTakenSQL+`
+				AND NOT EXISTS (SELECT FROM backup_neutral_dumps d JOIN tenants t ON t.id = d.tenant_id JOIN tenants own ON own.account_id = t.account_id
+					WHERE own.id = backup_neutral_dumps.tenant_id AND d.state = 'running' AND d.slot IS NOT NULL)
+				ORDER BY s DESC LIMIT 1)
 			WHERE backup_id = $1 AND state = 'running' RETURNING slot`, id, MostTrials, neutralSlots).Scan(&slot)
 		if err != nil {
 			return fmt.Errorf("look for a sandbox to neutralise backup %s in: %w", id, err)

@@ -52,7 +52,7 @@ func (n *Neutraliser) judgeNeutral(ctx context.Context, r *ops.Run, b Backup, er
 		return ops.Outage(errors.Join(err, weighErr))
 	}
 	switch {
-	case errors.Is(err, ErrNotGood), errors.Is(err, ErrOtherOdoo), errors.Is(err, ErrNoSpace), errors.Is(err, ErrNotReadBack):
+	case errors.Is(err, ErrNotGood), errors.Is(err, ErrOtherOdoo), errors.Is(err, ErrNoSpace), errors.Is(err, ErrNotReadBack), errors.Is(err, ErrTooLong):
 		v.limit = 0
 	case errors.Is(err, ErrNotNeutralised):
 		v.limit = neutralTries

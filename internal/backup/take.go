@@ -261,20 +261,7 @@ func (c *copying) copyDatabase(ctx context.Context, check func(ctx context.Conte
 	if c.m.Database, c.m.TakenAt, err = snapshot.Describe(ctx); err != nil {
 		return err
 	}
-	key := attemptKey(c.backup.KeyPrefix, archive.DatabaseObject)
-	err = c.upload(ctx, key, c.disk.DatabaseBytes, func(ctx context.Context, out io.Writer) error {
-		part, err := c.keys.NewWriter(out)
-		if err != nil {
-			return err
-		}
-		if err := snapshot.Dump(ctx, c.all.writer(part)); err != nil {
-			part.Discard()
-			return err
-		}
-		c.m.Dump, err = part.Close()
-		c.m.Dump.Object = strings.TrimPrefix(key, c.backup.KeyPrefix)
-		return err
-	})
+	c.m.Dump, err = c.uploadDump(ctx, c.backup.KeyPrefix, archive.DatabaseObject, snapshot, c.disk.DatabaseBytes, c.all)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,11 @@ package whole_test
 
 import (
 	"archive/zip"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"strings"
 	"testing"
 
@@ -42,15 +42,17 @@ func TestMovingOutAndIn(t *testing.T) {
 	file := o.attach("contract.txt", secret)
 	o.model("res.partner", "create", []any{map[string]any{"name": "Moving Customer"}}, nil)
 
+	o.model("ir.mail_server", "create", []any{map[string]any{
+		"name": "outside", "smtp_host": "203.0.113.10", "smtp_port": 587, "smtp_authentication": "login", "smtp_user": "shop", "smtp_pass": mailPassword,
+	}}, nil)
+
 	taken := c.call(http.MethodPost, "/api/clients/"+from+"/backup?backup_type=manual", nil, http.StatusAccepted)["backup"].(map[string]any)
 	c.completed(taken)
-	link := c.call(http.MethodGet, fmt.Sprintf("/api/backups/%.0f/download", taken["id"].(float64)), nil, http.StatusOK)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, link["url"].(string), nil)
-	require.NoError(t, err)
-	status, _, content := c.do(req)
-	require.Equal(t, http.StatusOK, status, "%.200s", content)
+	download := fmt.Sprintf("/api/backups/%.0f/download", taken["id"].(float64))
+	content := c.download(download)
 	files := unzipped(t, content)
 	require.Contains(t, files["dump.sql"], "Moving Customer")
+	require.Contains(t, files["dump.sql"], mailPassword)
 	var manifest struct {
 		Format  string            `json:"odoo_dump"`
 		Major   string            `json:"major_version"`
@@ -66,21 +68,100 @@ func TestMovingOutAndIn(t *testing.T) {
 	require.True(t, kept, "the attachment is in the filestore")
 
 	to := c.provision("basic")
-	req, err = http.NewRequestWithContext(t.Context(), http.MethodPost, shared.API+"/api/clients/"+to+"/import", bytes.NewReader([]byte(content)))
-	require.NoError(t, err)
-	req.Header.Set("Content-Type", "application/zip")
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	status, _, text := c.do(req)
-	require.Equal(t, http.StatusAccepted, status, text)
-	imported := decode(t, text)["backup"].(map[string]any)
-	c.completed(imported)
-	path := fmt.Sprintf("/api/backups/%.0f", imported["id"].(float64))
-	require.Eventually(t, func() bool { return c.call(http.MethodGet, path, nil, http.StatusOK)["proven_at"] != nil }, activeTimeout, tick)
-	c.await(to, "active")
+	c.bring(to, content)
 	there := visit(t, to)
 	require.Eventually(t, func() bool { _, err := there.login(to, login, password); return err == nil }, activeTimeout, tick, "the logins come along")
 	require.Equal(t, 1, there.partners("Moving Customer"))
 	require.Equal(t, secret, there.content(file))
+	c.movesInNeutralised(from, download, login, password)
+}
+
+const mailPassword = "what the shop's mail server wants to hear"
+
+// movesInNeutralised takes a backup along in which nothing acts on the world any more: what is made of it is an Odoo like the other.
+func (c *customer) movesInNeutralised(name, download, login, password string) {
+	c.t.Helper()
+	got := c.call(http.MethodGet, download+"?neutralised=true", nil, http.StatusAccepted)
+	require.Equal(c.t, "done", c.operation(got)["state"])
+	content := c.download(download + "?neutralised=true")
+	files := unzipped(c.t, content)
+	sql := files["dump.sql"]
+	require.Contains(c.t, sql, "Moving Customer")
+	require.NotContains(c.t, sql, mailPassword)
+	require.NotContains(c.t, sql, parameter(c.t, name, "database.secret"))
+	marked := false
+	for _, p := range rowsOf(c.t, sql, "ir_config_parameter") {
+		marked = marked || p["key"] == "database.is_neutralized" && strings.EqualFold(p["value"], "true")
+	}
+	require.True(c.t, marked)
+	servers := rowsOf(c.t, sql, "ir_mail_server")
+	require.Len(c.t, servers, 2, "its own, and the one with which Odoo keeps others from being used")
+	for _, s := range servers {
+		require.Equal(c.t, s["smtp_host"] == "invalid", s["active"] == "t", "%v", s)
+		require.Equal(c.t, `\N`, s["smtp_pass"], "%v", s)
+	}
+	working := 0
+	for _, job := range rowsOf(c.t, sql, "ir_cron") {
+		if job["active"] == "t" {
+			working++
+		}
+	}
+	require.Equal(c.t, 1, working, "but for that which vacuums")
+	requireNoSandbox(c.t, path.Base(path.Dir(download)))
+
+	c.bring(name, content)
+	o := visit(c.t, name)
+	require.Eventually(c.t, func() bool { _, err := o.login(name, login, password); return err == nil }, activeTimeout, tick)
+	require.Equal(c.t, 1, o.partners("Moving Customer"))
+	require.Equal(c.t, "true", strings.ToLower(parameter(c.t, name, "database.is_neutralized")))
+}
+
+// rowsOf reads what a dump holds of a table.
+func rowsOf(t *testing.T, sql, table string) (rows []map[string]string) {
+	t.Helper()
+	_, rest, found := strings.Cut(sql, "\nCOPY public."+table+" (")
+	require.True(t, found, table)
+	names, rest, _ := strings.Cut(rest, ") FROM stdin;\n")
+	columns := strings.Split(names, ", ")
+	for line := range strings.Lines(rest) {
+		if line == "\\.\n" {
+			return rows
+		}
+		row := map[string]string{}
+		for i, value := range strings.Split(strings.TrimSuffix(line, "\n"), "\t") {
+			row[columns[i]] = value
+		}
+		rows = append(rows, row)
+	}
+	require.Fail(t, "the dump ends within "+table)
+	return nil
+}
+
+// download asks for a link and follows it, as a browser would.
+func (c *customer) download(path string) string {
+	c.t.Helper()
+	link := c.call(http.MethodGet, path, nil, http.StatusOK)
+	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, link["url"].(string), nil)
+	require.NoError(c.t, err)
+	status, _, content := c.do(req)
+	require.Equal(c.t, http.StatusOK, status, "%.200s", content)
+	return content
+}
+
+// bring uploads a zip, and waits until Odoo has answered on what was made of it.
+func (c *customer) bring(name, content string) {
+	c.t.Helper()
+	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, shared.API+"/api/clients/"+name+"/import", strings.NewReader(content))
+	require.NoError(c.t, err)
+	req.Header.Set("Content-Type", "application/zip")
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	status, _, text := c.do(req)
+	require.Equal(c.t, http.StatusAccepted, status, text)
+	imported := decode(c.t, text)["backup"].(map[string]any)
+	c.completed(imported)
+	path := fmt.Sprintf("/api/backups/%.0f", imported["id"].(float64))
+	require.Eventually(c.t, func() bool { return c.call(http.MethodGet, path, nil, http.StatusOK)["proven_at"] != nil }, activeTimeout, tick)
+	c.await(name, "active")
 }
 
 // completed waits for a backup.
