@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -79,6 +80,23 @@ func closeDir(dir string) error {
 	}
 	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory has to be searched
 		return fmt.Errorf("close the directory for uploads to others: %w", err)
+	}
+	return dropNamed(dir)
+}
+
+// uploadFiles are called so for the moment until their names are taken away.
+const uploadFiles = "upload-*.zip"
+
+// dropNamed removes files of a process that was killed in that moment. Another one that is in it now goes on: its file is no less there.
+func dropNamed(dir string) error {
+	left, err := fs.Glob(os.DirFS(dir), uploadFiles)
+	if err != nil {
+		return fmt.Errorf("look for what uploads left: %w", err)
+	}
+	for _, name := range left {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove what an upload left: %w", err)
+		}
 	}
 	return nil
 }
@@ -157,10 +175,10 @@ func (in *Intake) receive(body io.Reader, length, most int64) (file *os.File, si
 	if room < max(length, 1) {
 		return nil, 0, ErrImportRoom.WithCause(fmt.Errorf("%d bytes are free of %d", room, length))
 	}
-	if file, err = os.CreateTemp(in.opts.Dir, "upload-*.zip"); err != nil { // with 0600
+	if file, err = os.CreateTemp(in.opts.Dir, uploadFiles); err != nil { // with 0600
 		return nil, 0, fmt.Errorf("make a file for an upload: %w", err)
 	}
-	if err := os.Remove(file.Name()); err != nil {
+	if err := os.Remove(file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, errors.Join(fmt.Errorf("unlink an upload: %w", err), file.Close())
 	}
 	size, err = io.Copy(file, io.LimitReader(coming, min(most, room)+1))

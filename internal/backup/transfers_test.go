@@ -319,6 +319,15 @@ func TestUploadsWaitInADirectoryOfTheirOwn(t *testing.T) {
 	info, err := os.Stat(everybodys)
 	require.NoError(t, err)
 	require.Equal(t, 0o777|os.ModeSticky, info.Mode()&(os.ModePerm|os.ModeSticky), "it is left as it was")
+
+	own := t.TempDir()
+	for _, name := range []string{"upload-1.zip", "theirs"} {
+		require.NoError(t, os.WriteFile(filepath.Join(own, name), nil, 0o600))
+	}
+	_, err = backup.NewIntake(backup.IntakeDeps{Desk: o.desk, Store: &s3.Store{}, Keys: keys, Log: slog.New(slog.DiscardHandler)}, backup.IntakeOptions{Dir: own})
+	require.NoError(t, err)
+	require.NoFileExists(t, filepath.Join(own, "upload-1.zip"), "whoever made it was killed")
+	require.FileExists(t, filepath.Join(own, "theirs"))
 }
 
 // endless is a body that goes on.
