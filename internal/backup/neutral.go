@@ -231,11 +231,7 @@ func (n *Neutraliser) tearDown(ctx context.Context, r *ops.Run) error {
 	if err != nil {
 		return err
 	}
-	stray, err := n.strayDumps(ctx, b)
-	if err == nil {
-		err = n.removeKeys(ctx, stray)
-	}
-	if err != nil { // it goes with the backup, or the next sweep
+	if err := n.removeStray(ctx, b); err != nil { // it goes with the backup, or the next sweep
 		n.log.Warn("what attempts at a neutral dump stored stays behind for now", "backup", b.ID, "error", err)
 	}
 	if last.slot == nil { // nothing was begun

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -147,6 +148,18 @@ func (n *Neutraliser) strayDumps(ctx context.Context, b Backup) ([]string, error
 		}
 	}
 	return stray, nil
+}
+
+// removeStray also ends uploads that were cut short. Nobody else uploads anything of the backup while the operation goes on.
+func (n *Neutraliser) removeStray(ctx context.Context, b Backup) error {
+	if _, err := n.store.AbortUploads(ctx, b.KeyPrefix, n.now().Add(time.Hour)); err != nil {
+		return err
+	}
+	stray, err := n.strayDumps(ctx, b)
+	if err != nil {
+		return err
+	}
+	return n.removeKeys(ctx, stray)
 }
 
 func (n *Neutraliser) removeKeys(ctx context.Context, keys []string) error {
