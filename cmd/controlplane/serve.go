@@ -304,7 +304,7 @@ func clusterOptions(cfg config.Config, installation string, log *slog.Logger) pg
 	c := cfg.Cluster
 	return pgcluster.Options{
 		Host: c.Host, Port: c.Port, User: c.User, Password: c.Password, Database: c.Database, SSLMode: c.SSLMode,
-		RootCertFile: c.RootCert, Installation: installation, Log: log,
+		RootCertFile: c.RootCert, DiskBytes: int64(c.DiskGB) << 30, Installation: installation, Log: log,
 	}
 }
 

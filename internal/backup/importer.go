@@ -99,6 +99,9 @@ func (i *Importer) convertIn(ctx context.Context, r *ops.Run, b Backup, t tenant
 	if err := i.compareVersion(ctx, b, t, in.Major); err != nil {
 		return err
 	}
+	if err := i.fits(ctx, archive.Manifest{Dump: in.Script, Filestore: &in.Files}); err != nil { // what is restored in the end, too
+		return err
+	}
 	access := Access{TenantID: t.ID, Password: secrets.RandomPassword(24), Tool: helperName(b, "tool")}
 	if access.Database, err = i.scratch.BeginScratch(ctx, b.ID.Subject(), access.Password, plan.TempFilesMB()); err != nil {
 		return err

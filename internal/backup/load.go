@@ -66,8 +66,12 @@ func (w *Worker) fill(ctx context.Context, b Backup, m archive.Manifest, into pl
 // databaseFactor is what a dump becomes, for it and for the database: a dump only names indexes, and the server writes ahead.
 const databaseFactor = 3
 
-// fits wants there to be space before anything is written. The tenants' server may be elsewhere: what it lacks it says itself.
+// fits wants there to be space before anything is written. The tenants' server may be elsewhere, and
+// we know what it has only if we were told.
 func (w *Worker) fits(ctx context.Context, m archive.Manifest) error {
+	if err := w.databaseRoom(ctx, databaseFactor*m.DumpBytes()); err != nil {
+		return err
+	}
 	free, known, err := w.volumes.FreeBytes(ctx)
 	if err != nil || !known {
 		return err

@@ -100,6 +100,8 @@ type Volumes interface {
 // Cluster has databases beside a tenant's own, for restores. A tenant is named by its database, and by its operations subject. All of it may
 // be repeated.
 type Cluster interface {
+	// FreeBytes is how much more databases can hold, if that can be told.
+	FreeBytes(ctx context.Context) (free int64, known bool, err error)
 	// HasTenant reports whether the tenant's own database is there.
 	HasTenant(ctx context.Context, database, subject string) (bool, error)
 	// BeginRestore makes an empty database that the tenant's role may fill, and returns its name.

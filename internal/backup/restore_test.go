@@ -310,6 +310,11 @@ type crowded struct{ backup.Volumes }
 
 func (crowded) FreeBytes(context.Context) (int64, bool, error) { return 1000, true, nil }
 
+// narrow is a server of whose disk hardly anything is left.
+type narrow struct{ backup.Cluster }
+
+func (narrow) FreeBytes(context.Context) (int64, bool, error) { return -5, true, nil }
+
 func TestRestore_WantsSpaceFirst(t *testing.T) {
 	t.Parallel()
 	p := build(t)
@@ -323,6 +328,13 @@ func TestRestore_WantsSpaceFirst(t *testing.T) {
 	require.NoError(t, err)
 	ended := opstest.Wait(t, engine, op.ID, ops.Abandoned)
 	require.Contains(t, ended.Error, "0 MB are free")
+	opstest.Stop(t, engine)
+	p.cluster = narrow{p.cluster}
+	engine = p.start()
+	op, err = p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	ended = opstest.Wait(t, engine, op.ID, ops.Abandoned)
+	require.Contains(t, ended.Error, "on our database server")
 	require.Equal(t, 10, p.odoo.Partners(t), "nothing has changed")
 	require.Zero(t, p.runner.starts.Load())
 	require.Equal(t, tenants.Active, p.state())

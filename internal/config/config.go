@@ -103,8 +103,9 @@ type Cluster struct {
 	Password   secrets.Secret `env:"EXTERNAL_DB_PASSWORD"`
 	Database   string         `env:"EXTERNAL_DB_NAME" envDefault:"postgres" validate:"required,max=63"`
 	SSLMode    string         `env:"EXTERNAL_DB_SSLMODE" envDefault:"prefer" validate:"oneof=disable prefer require verify-ca verify-full"`
-	RootCert   string         `env:"EXTERNAL_DB_SSLROOTCERT"`                                 // file to verify the server by, for us and for tenants
-	TenantHost string         `env:"TENANT_DB_HOST" validate:"omitempty,hostname_rfc1123|ip"` // as tenants see it
+	RootCert   string         `env:"EXTERNAL_DB_SSLROOTCERT"`                                         // file to verify the server by, for us and for tenants
+	DiskGB     int            `env:"EXTERNAL_DB_DISK_GB" envDefault:"0" validate:"min=0,max=1048576"` // that databases may fill; 0: not known
+	TenantHost string         `env:"TENANT_DB_HOST" validate:"omitempty,hostname_rfc1123|ip"`         // as tenants see it
 	Supernet   netip.Prefix   `env:"TENANT_SUPERNET" envDefault:"10.212.0.0/16"`
 	DNS        []netip.Addr   `env:"TENANT_DNS" envDefault:"1.1.1.1,9.9.9.9"`
 	Spares     int            `env:"TEMPLATE_SPARES" envDefault:"10" validate:"min=0,max=100"` // clones kept ready per template in use

@@ -35,6 +35,7 @@ type Options struct {
 	Database     string // to connect to; "" and template1 mean postgres
 	SSLMode      string // "" means prefer
 	RootCertFile string // to verify the server by; "": those of this machine
+	DiskBytes    int64  // that databases may fill; 0: nobody knows
 	Installation string // the id that marks what is ours
 	MaxConns     int32  // default 12, as many clones at once as a process has workers
 	Log          *slog.Logger
@@ -46,6 +47,7 @@ type Cluster struct {
 	installation string
 	user         string
 	database     string
+	disk         int64
 	log          *slog.Logger
 	clones       *semaphore.Weighted
 }
@@ -90,7 +92,7 @@ func New(ctx context.Context, opts Options) (*Cluster, error) {
 		return nil, fmt.Errorf("set up the pool of the tenants' database server: %w", err)
 	}
 	return &Cluster{
-		pool: pool, installation: opts.Installation, user: opts.User, database: opts.Database, log: opts.Log,
+		pool: pool, installation: opts.Installation, user: opts.User, database: opts.Database, disk: opts.DiskBytes, log: opts.Log,
 		clones: semaphore.NewWeighted(clonesAtOnce),
 	}, nil
 }

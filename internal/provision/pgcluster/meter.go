@@ -36,3 +36,15 @@ func (c *Cluster) Load(ctx context.Context) (provision.DatabaseLoad, error) {
 	}
 	return load, nil
 }
+
+// FreeBytes goes by what the databases take of the disk that we were told of: a server says what it has to nobody but superusers.
+func (c *Cluster) FreeBytes(ctx context.Context) (free int64, known bool, err error) {
+	if c.disk == 0 {
+		return 0, false, nil
+	}
+	var used int64
+	if err := c.pool.QueryRow(ctx, "SELECT pg_tablespace_size('pg_default')").Scan(&used); err != nil {
+		return 0, false, classify(fmt.Errorf("measure all databases: %w", err))
+	}
+	return c.disk - used, true, nil
+}

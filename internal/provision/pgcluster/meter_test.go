@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"controlplane/internal/provision/pgcluster"
 )
 
 func TestDatabaseSize(t *testing.T) {
@@ -36,5 +38,27 @@ func TestLoad(t *testing.T) {
 		require.Equal(t, 197, load.MaxConnections)
 		require.Positive(t, load.Connections)
 		require.Less(t, load.Connections, load.MaxConnections)
+	})
+}
+
+func TestFreeBytes(t *testing.T) {
+	t.Parallel()
+	onEachVersion(t, func(t *testing.T, b *bundle) {
+		_, known, err := b.FreeBytes(t.Context())
+		require.NoError(t, err)
+		require.False(t, known)
+		const disk = 1 << 40
+		c, err := pgcluster.New(t.Context(), pgcluster.Options{
+			Host: b.server.host, Port: b.server.port, User: controlRole, Password: b.server.password, SSLMode: "disable", DiskBytes: disk, Installation: b.installation,
+		})
+		require.NoError(t, err)
+		t.Cleanup(c.Close)
+		size, err := b.DatabaseSize(t.Context(), b.template)
+		require.NoError(t, err)
+		free, known, err := c.FreeBytes(t.Context())
+		require.NoError(t, err)
+		require.True(t, known)
+		require.Less(t, free, disk-size, "all databases are counted")
+		require.Greater(t, free, int64(disk/2))
 	})
 }
