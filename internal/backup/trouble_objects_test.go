@@ -3,12 +3,17 @@ package backup_test
 import (
 	"io"
 	"os"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"controlplane/internal/backup"
 	"controlplane/internal/backup/archive"
+	"controlplane/internal/backup/backuptest"
+	"controlplane/internal/backup/s3test"
+	s3 "controlplane/internal/backup/store"
 	"controlplane/internal/ops"
 	"controlplane/internal/ops/opstest"
 )
@@ -77,9 +82,42 @@ func TestTrouble_AClientThatIsDeletedDuringItsBackup(t *testing.T) {
 	b := p.took(engine, backup.Daily, ops.Abandoned)
 	require.Equal(t, backup.Failed, b.State)
 	require.Equal(t, backup.ErrTenantGone.Message, b.Error)
-	require.Empty(t, p.stored())
-	p.requireNoUploads()
+	p.requireObjects(0)
 	require.Zero(t, p.openAlerts())
 	p.idle()
 	require.True(t, p.took(engine, backup.Final, ops.Done).Good())
+}
+
+// A line that breaks again and again makes a restore slower; a store that is gone ends it, and nothing has happened.
+func TestTrouble_AStoreThatGoesAwayDuringARestore(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	p.file(noise(large))
+	engine := p.start()
+	b := p.took(engine, backup.Daily, ops.Done)
+	opstest.Stop(t, engine)
+	line := p.server.Line(t)
+	p.through(func(o *s3.Options) { o.Endpoint = line.Endpoint })
+	stopped := make(chan struct{})
+	line.Break(s3test.Down, 3<<20, sync.OnceFunc(func() { p.server.Stop(); close(stopped) }))
+	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	engine = p.start()
+	require.Eventually(t, func() bool {
+		now, err := engine.Get(t.Context(), op.ID)
+		return err == nil && now.Error == backup.ErrStoreUnreachable.Message
+	}, time.Minute, 20*time.Millisecond)
+	_, err = p.pool.Exec(t.Context(), "UPDATE operations SET attempt = 8 WHERE id = $1", op.ID)
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Abandoned)
+	p.unharmed()
+	p.leavesNothing()
+
+	<-stopped
+	p.server.Start(t)
+	line.Break(s3test.Down, 2<<20, nil)
+	op, err = p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
+	require.NoError(t, err)
+	opstest.Wait(t, engine, op.ID, ops.Done)
+	require.Contains(t, p.files(), backuptest.FileName(noise(large)))
 }
