@@ -116,6 +116,8 @@ func (d *drill) loseHost(kept, lost float64) {
 }
 
 func (d *drill) loseDatabase(kept float64) {
+	const limits = "SELECT rolconnlimit || ' ' || coalesce(array_to_string(rolconfig, ' '), '') FROM pg_roles WHERE rolname = current_user"
+	before := query(d.t, d.name, limits)
 	database, port := "odoo-hosting-"+shared.Setting("DEV_INSTANCE")+"-tenants-db", shared.Env["EXTERNAL_DB_PORT"]
 	as := func(user, password string, command ...string) {
 		d.t.Helper()
@@ -138,4 +140,5 @@ func (d *drill) loseDatabase(kept float64) {
 	d.t.Logf("the client is back after %v", time.Since(began).Round(100*time.Millisecond))
 	require.Equal(d.t, "a contract that was backed up", o.content(kept))
 	require.Zero(d.t, o.partners("Later Customer"), "it came after the backup")
+	require.Equal(d.t, before, query(d.t, d.name, limits))
 }
