@@ -11,13 +11,16 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"controlplane/test/rig"
+	"controlplane/test/wire"
 )
 
 // copying makes a new client of a backup.
 func (k *kept) copying() scenario {
 	return scenario{
-		name:  "copy into a new client",
-		brief: 1, within: settled,
+		name: "copy into a new client", within: settled,
+		brief: []point{
+			{"swap", "platform", "commit", 2, wire.After},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			t, page, err := k.newCopy(ctx, w)
 			return subject{
@@ -97,8 +100,10 @@ func (w *world) inQuarantine(ctx context.Context, t tenant, want bool) error {
 // neutralising makes a copy harmless for good.
 func (k *kept) neutralising() scenario {
 	return scenario{
-		name:  "neutralisation of a copy",
-		brief: 1, within: settled,
+		name: "neutralisation of a copy", within: settled,
+		brief: []point{
+			{"neutralise", "engine", "POST /containers/$H/start", 1, wire.During},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			t, err := k.quarantined(ctx, w)
 			return subject{
@@ -136,8 +141,10 @@ func (k *kept) quarantined(ctx context.Context, w *world) (tenant, error) {
 // handingOut makes a neutralised dump of a backup, for a download.
 func (k *kept) handingOut() scenario {
 	return scenario{
-		name:  "neutralised download",
-		brief: 1, within: settled,
+		name: "neutralised download", within: settled,
+		brief: []point{
+			{"neutralise", "engine", "POST /containers/create?name=$T$N_neutralise", 1, wire.After},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			_, err := w.Pool.Exec(ctx, "UPDATE backup_neutral_dumps SET expires_at = expires_at - interval '2 days'") // the next start's sweep removes them
 			path := fmt.Sprintf("/api/backups/%d/download?neutralised=true", k.newest)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"controlplane/test/rig"
+	"controlplane/test/wire"
 )
 
 // download returns the newest backup as its owner takes it along.
@@ -59,8 +60,10 @@ func (k *kept) upload(w *world) func(ctx context.Context) error {
 // importing is killed while the upload is made a backup, which is restored then.
 func (k *kept) importing() scenario {
 	return scenario{
-		name:  "import",
-		brief: 1, within: settled,
+		name: "import", within: settled,
+		brief: []point{
+			{"convert", "tenants", `CREATE DATABASE "$T$N" OWNER "$T$N" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' ALLOW_CONNECTIONS false`, 1, wire.After},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			if _, err := k.download(ctx, w); err != nil {
 				return subject{}, err
@@ -90,8 +93,10 @@ func (k *kept) imported(ctx context.Context, w *world, before int64) error {
 // goes with the sweep, a day later.
 func (k *kept) uploading() scenario {
 	return scenario{
-		name:  "upload",
-		brief: 1, within: settled,
+		name: "upload", within: settled,
+		brief: []point{
+			{"before", "store", "POST /backups/clients/$T/$T_imported_$H_$N_$H/$H.filestore.tar.zst.age?uploadId=$U", 1, wire.Before},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			if _, err := k.download(ctx, w); err != nil {
 				return subject{}, err

@@ -8,20 +8,17 @@ import (
 	"time"
 
 	"controlplane/test/rig"
+	"controlplane/test/wire"
 )
 
 // settled is how long the end is waited for: programs of PostgreSQL's take their time on a busy machine. docs/proofs.md has the times.
 const settled = 4 * rig.SettleTimeout
 
-// scenarios are all that is done with backups. The bounded run has an import's upload in the dry run of that only.
+// scenarios are all that is done with backups.
 func (k *kept) scenarios() []scenario {
-	list := []scenario{
-		k.taking(), k.verifying(), k.removing(), k.restoring(), k.proving(), k.importing(), k.copying(), k.neutralising(), k.handingOut(),
+	return []scenario{
+		k.taking(), k.verifying(), k.removing(), k.restoring(), k.proving(), k.uploading(), k.importing(), k.copying(), k.neutralising(), k.handingOut(),
 	}
-	if all {
-		list = append(list, k.uploading())
-	}
-	return list
 }
 
 // of is what is done to one backup.
@@ -33,8 +30,11 @@ func (k *kept) of(kind string) subject {
 
 func (k *kept) taking() scenario {
 	return scenario{
-		name:  "backup",
-		brief: 2, within: settled,
+		name: "backup", within: settled,
+		brief: []point{
+			{"copy", "store", "POST /backups/clients/$T/$T_manual_$H_$N_$H/$H.filestore.tar.zst.age?uploadId=$U", 1, wire.Before},
+			{"read back", "platform", "commit", 1, wire.After},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			var before int64
 			err := w.Pool.QueryRow(ctx, "SELECT coalesce(max(id), 0) FROM backups").Scan(&before)
@@ -61,8 +61,10 @@ func (k *kept) shedding(ctx context.Context, w *world, _ subject) error { return
 // verifying reads a backup back once more.
 func (k *kept) verifying() scenario {
 	return scenario{
-		name:  "another look at a backup",
-		brief: 1, within: settled,
+		name: "another look at a backup", within: settled,
+		brief: []point{
+			{"read back", "store", "GET /backups/clients/$T/$T_manual_$H_$N_$H/$H.filestore.tar.zst.age?x-id=GetObject", 1, wire.During},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			var before time.Time
 			err := w.Pool.QueryRow(ctx, "SELECT verified_at FROM backups WHERE id = $1", k.newest).Scan(&before)
@@ -86,8 +88,10 @@ const busy = "EXISTS (SELECT FROM operations o WHERE o.subject = 'backup/' || ba
 
 func (k *kept) removing() scenario {
 	return scenario{
-		name:  "removal of a backup",
-		brief: 1, within: settled,
+		name: "removal of a backup", within: settled,
+		brief: []point{
+			{"remove", "store", "DELETE /backups/clients/$T/$T_manual_$H_$N_$H/$H.database.dump.zst.age?x-id=DeleteObject", 1, wire.After},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			id, err := k.take(ctx, w)
 			s := k.of("backup.delete")
@@ -106,8 +110,11 @@ func (k *kept) removing() scenario {
 
 func (k *kept) restoring() scenario {
 	return scenario{
-		name:  "restore",
-		brief: 2, within: settled,
+		name: "restore", within: settled,
+		brief: []point{
+			{"load", "engine", "POST /containers/$H/start", 1, wire.After},
+			{"swap", "platform", "commit", 2, wire.After},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			before, err := k.changed(ctx, w)
 			return subject{
@@ -132,8 +139,10 @@ func (k *kept) restored(ctx context.Context, w *world, before int64) error {
 // proving restores a backup for a trial, by the operator's command: nobody else asks for it.
 func (k *kept) proving() scenario {
 	return scenario{
-		name:  "proof",
-		brief: 1, within: settled,
+		name: "proof", within: settled,
+		brief: []point{
+			{"load", "engine", "POST /containers/create?name=$T$N", 1, wire.After},
+		},
 		prepare: func(ctx context.Context, w *world) (subject, error) {
 			var name string
 			var before time.Time

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ type subject struct {
 // scenario is a workflow and how it is set going.
 type scenario struct {
 	name    string
-	brief   int           // how many strikes in the bounded run, for what takes long; 0: as many as usual
+	brief   []point       // of what takes long: all that is struck in the bounded run, without a dry run
 	within  time.Duration // when it must be where it should be; 0: rig.SettleTimeout
 	prepare func(ctx context.Context, w *world) (subject, error)
 	tidy    func(ctx context.Context, w *world, s subject) error
@@ -164,14 +165,13 @@ func TestKill(t *testing.T) {
 
 func killAll(t *testing.T, sc scenario) {
 	ctx := t.Context()
-	s, err := sc.prepare(ctx, shared)
-	require.NoError(t, err, "prepare")
-	points, err := shared.dryRun(ctx, s, sc.within)
-	require.NoError(t, err, "a dry run")
-	require.NotEmpty(t, points)
-	require.NoError(t, sc.tidy(ctx, shared, s))
+	points, picked := sc.brief, sc.brief
+	if all || sc.brief == nil {
+		points = sc.rehearse(t)
+		picked = chosen(points, sc.brief != nil)
+	}
 	report := newReport(sc.name, points)
-	for _, p := range chosen(points, sc.brief) {
+	for _, p := range picked {
 		s, err := sc.prepare(ctx, shared)
 		require.NoError(t, err, "prepare for %+v", p)
 		o, err := shared.strike(ctx, s, p, sc.within)
@@ -189,10 +189,25 @@ func killAll(t *testing.T, sc scenario) {
 			if shared.serve.Ended() {
 				require.NoError(t, shared.restart(ctx))
 			}
+		} else if !o.hit && slices.Contains(sc.brief, p) {
+			t.Errorf("%s never comes past %+v, which it did once", sc.name, p)
 		}
 		if err := errors.Join(shared.orphans(ctx), sc.tidy(ctx, shared, s)); err != nil {
 			t.Errorf("%s, after %+v: %v", sc.name, p, err)
 		}
 	}
 	report.write(t)
+}
+
+// rehearse returns all points that a dry run comes past.
+func (sc scenario) rehearse(t *testing.T) []point {
+	t.Helper()
+	ctx := t.Context()
+	s, err := sc.prepare(ctx, shared)
+	require.NoError(t, err, "prepare")
+	points, err := shared.dryRun(ctx, s, sc.within)
+	require.NoError(t, err, "a dry run")
+	require.NotEmpty(t, points)
+	require.NoError(t, sc.tidy(ctx, shared, s))
+	return points
 }

@@ -15,10 +15,10 @@ const (
 	thinned = 60
 )
 
-// chosen leaves out, in the bounded run, most points inside of steps and all but one phase of the boundaries; of a brief scenario, all but
-// one inside, and a late boundary if it may have two. The full run leaves out some inside of a brief scenario's steps only.
-func chosen(points []point, brief int) []point {
-	if all && brief == 0 {
+// chosen leaves out, in the bounded run, most points inside of steps and all but one phase of the boundaries. The full run leaves out some
+// inside of a brief scenario's steps only.
+func chosen(points []point, brief bool) []point {
+	if all && !brief {
 		return points
 	}
 	var inside, picked []point
@@ -31,11 +31,8 @@ func chosen(points []point, brief int) []point {
 		}
 	}
 	n := sample
-	switch late := 3 * len(picked) / 4; {
-	case all:
+	if all {
 		n = thinned
-	case brief > 0:
-		picked, n = picked[late:min(late+brief-1, len(picked))], 1 // a restore's swap
 	}
 	n = min(n, len(inside))
 	for i := range n {
