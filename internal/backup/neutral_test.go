@@ -8,11 +8,9 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -208,66 +206,6 @@ func (c *clinic) expire(ago string) {
 	c.Helper()
 	_, err := c.pool.Exec(c.Context(), "UPDATE backup_neutral_dumps SET expires_at = now() - $1::interval WHERE removed_at IS NULL", ago)
 	require.NoError(c, err)
-}
-
-// What can't be made leaves nothing, says why, and can be asked for again.
-func TestNeutralLink_Fails(t *testing.T) {
-	t.Parallel()
-	c := build(t).openClinic()
-	engine := c.start()
-	b := c.took(engine, backup.Hourly, ops.Done)
-	stored := len(c.stored())
-	failed := func(want string) {
-		t.Helper()
-		id := c.asked(b)
-		opstest.Wait(t, engine, id, ops.Abandoned)
-		require.Equal(t, "failed", c.state(b))
-		var text string
-		require.NoError(t, c.pool.QueryRow(t.Context(), "SELECT error FROM backup_neutral_dumps ORDER BY id DESC LIMIT 1").Scan(&text))
-		require.Equal(t, want, text)
-		require.Zero(t, c.cell.left())
-		c.idle()
-	}
-	c.neutral.stubborn.Store(true)
-	failed(backup.ErrNotNeutralised.Message)
-	c.neutral.stubborn.Store(false)
-	c.cell.away.Store(true)
-	failed(backup.ErrNoSandbox.Message)
-	c.cell.away.Store(false)
-
-	// While others have the sandboxes, it waits. One of the database alone has no files to hand out.
-	for slot := 1; slot < backup.MostTrials; slot++ {
-		_, err := c.pool.Exec(t.Context(), "INSERT INTO backup_proofs (backup_id, tenant_id, requested_by, created_at, slot) VALUES ($1, $2, 'system', now(), $3)",
-			b.ID, c.active("other-"+secrets.RandomHex(3)).ID, slot)
-		require.NoError(t, err)
-	}
-	waiting := c.asked(b)
-	require.Eventually(t, func() bool {
-		events, err := engine.Events(t.Context(), waiting)
-		return err == nil && slices.ContainsFunc(events, func(e ops.Event) bool { return e.Event == "snoozed" })
-	}, time.Minute, 10*time.Millisecond)
-	_, err := c.pool.Exec(t.Context(), "UPDATE backup_proofs SET state = 'given_up', finished_at = now() WHERE slot = 1")
-	require.NoError(t, err)
-	opstest.Wait(t, engine, waiting, ops.Done)
-	link, _, err := c.desk.NeutralLink(t.Context(), c.owner, b.ID)
-	require.NoError(t, err)
-	files := c.unzipped(link)
-	require.Len(t, files, 2)
-	require.NotContains(t, files["dump.sql"], smtpPassword)
-	require.Len(t, c.stored(), stored+1)
-
-	// Damage is told of, as a look at it would.
-	c.expire("1 minute")
-	for _, name := range c.stored() {
-		if strings.HasSuffix(name, ".database.dump.zst.age") {
-			require.NoError(t, os.Truncate(name, 100))
-		}
-	}
-	opstest.Wait(t, engine, c.asked(b), ops.Abandoned)
-	require.False(t, c.reread(b).Good())
-	require.Equal(t, 1, c.openAlerts())
-	_, _, err = c.desk.NeutralLink(t.Context(), c.owner, b.ID)
-	require.ErrorIs(t, err, backup.ErrNotGood)
 }
 
 func TestNeutralise_SurvivesRepeatsAndCrashesAtEachStep(t *testing.T) {
