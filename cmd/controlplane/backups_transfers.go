@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 
 	"controlplane/internal/api"
 	"controlplane/internal/backup"
 	"controlplane/internal/backup/pgtools"
+	"controlplane/internal/inspect"
 )
 
 // wireIntake sets up uploads of backups, which need a disk and the store.
@@ -46,12 +49,42 @@ func (p *platform) wireTransfers(w *backup.Worker) error {
 }
 
 // transfers are what the API has of both; an interface that holds a nil pointer isn't nil.
-func (p *platform) transfers() (zips api.Zipper, imports api.Importer) {
-	if p.packer != nil {
-		zips = p.packer
-	}
+func (p *platform) transfers() (zips api.Zipper, imports api.Importer, err error) {
 	if p.intake != nil {
 		imports = p.intake
 	}
-	return zips, imports
+	if p.packer != nil {
+		return p.packer, imports, nil
+	}
+	worker, err := p.remoteWorker()
+	if worker != nil && p.backups != nil {
+		zips = remoteZips{worker}
+	}
+	return zips, imports, err
+}
+
+// remoteZips has a worker elsewhere make zips.
+type remoteZips struct{ worker *inspect.Client }
+
+// Zip implements api.Zipper.
+func (z remoteZips) Zip(ctx context.Context, d backup.Download, w io.Writer) error {
+	order, err := d.Carry()
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it did
+	}
+	return z.worker.Zip(ctx, order, w) //nolint:wrapcheck // likewise
+}
+
+// zipFor makes zips for processes without a worker; nil: there is no place for backups.
+func (p *platform) zipFor() func(ctx context.Context, order []byte, w io.Writer) error {
+	if p.packer == nil {
+		return nil
+	}
+	return func(ctx context.Context, order []byte, w io.Writer) error {
+		d, err := p.backups.Carried(ctx, order)
+		if err != nil {
+			return err //nolint:wrapcheck // its errors are told as they are
+		}
+		return p.packer.Zip(ctx, d, w) //nolint:wrapcheck // likewise
+	}
 }

@@ -52,8 +52,17 @@ func (p *platform) inspector() (api.Inspector, error) {
 	if p.gauge != nil {
 		return p.gauge, nil
 	}
+	client, err := p.remoteWorker()
+	if client == nil {
+		return nil, err // nil is what the API takes for none
+	}
+	return client, nil
+}
+
+// remoteWorker is nil where none is configured.
+func (p *platform) remoteWorker() (*inspect.Client, error) {
 	if p.cfg.Worker.URL == "" {
-		return nil, nil //nolint:nilnil // nil is what the API takes for none
+		return nil, nil //nolint:nilnil // having none is a configuration
 	}
 	token, err := inspect.Token(p.cfg.Auth.SecretKey)
 	if err != nil {
@@ -72,7 +81,7 @@ func (p *platform) inspections(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler, err := inspect.NewHandler(inspect.ServerDeps{Inspector: p.gauge, Tenant: p.tenants.ByID, Token: token, Log: p.log})
+	handler, err := inspect.NewHandler(inspect.ServerDeps{Inspector: p.gauge, Tenant: p.tenants.ByID, Token: token, Log: p.log, Zip: p.zipFor()})
 	if err != nil {
 		return fmt.Errorf("set up inspections: %w", err)
 	}

@@ -22,7 +22,10 @@ func (p *platform) handler(events *feed.Feed) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	zips, imports := p.transfers()
+	zips, imports, err := p.transfers()
+	if err != nil {
+		return nil, err
+	}
 	return api.New(api.Deps{
 		Accounts: p.accounts, Tenants: p.tenants, Billing: p.billing, Invoices: p.invoices, Domains: p.domains, Ops: p.ops, Audit: p.audit, Alerts: alerts.New(p.pool), Feed: events,
 		Idempotency: idempotency.New(p.pool, idempotency.Options{}), Limiter: ratelimit.New(p.pool),

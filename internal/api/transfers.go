@@ -36,6 +36,8 @@ const (
 	pieceTime = time.Minute
 )
 
+var errNoZips = errs.New(errs.Unavailable, "no_worker", "Backups can't be downloaded at the moment: no worker is reachable.")
+
 var errNotZip = errs.New(errs.Malformed, "unsupported_content_type", "The Content-Type must be application/zip or application/octet-stream.")
 
 // transfer serves what takes as long as the caller's line is slow, until the server stops.
@@ -69,7 +71,7 @@ func (s *server) linkBackup(w http.ResponseWriter, r *http.Request, p accounts.P
 		return q.err
 	}
 	if s.deps.Zips == nil {
-		return errNoWorker
+		return errNoZips
 	}
 	if err := s.limitAccount(r, p, "backup", s.opts.Rates.Backup); err != nil {
 		return err
@@ -127,7 +129,7 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if s.deps.Zips == nil {
-		return errNoWorker
+		return errNoZips
 	}
 	leave, err := s.transfers.enter(d.Account)
 	if err != nil {

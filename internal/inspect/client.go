@@ -31,6 +31,7 @@ type Client struct {
 	base  string
 	token secrets.Secret
 	http  *http.Client
+	zips  *http.Client // which waits longer
 }
 
 var _ Inspector = (*Client)(nil)
@@ -45,15 +46,18 @@ func NewClient(workerURL string, token secrets.Secret) (*Client, error) {
 		return nil, errors.New("a worker isn't asked without a token")
 	}
 	return &Client{
-		base: strings.TrimRight(workerURL, "/"), token: token,
-		http: &http.Client{
-			Transport: &http.Transport{
-				DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, ResponseHeaderTimeout: answerTimeout,
-				TLSHandshakeTimeout: dialTimeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // nobody else gets the token
-		},
+		base: strings.TrimRight(workerURL, "/"), token: token, http: newHTTP(answerTimeout), zips: newHTTP(zipTimeout),
 	}, nil
+}
+
+func newHTTP(patience time.Duration) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, ResponseHeaderTimeout: patience,
+			TLSHandshakeTimeout: dialTimeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // nobody else gets the token
+	}
 }
 
 // Stats asks the worker for provision's. Errors: those, and ErrUnreachable.
@@ -104,8 +108,12 @@ func (c *Client) get(ctx context.Context, path string) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask the worker: %w", err)
 	}
+	return c.do(ctx, c.http, req)
+}
+
+func (c *Client) do(ctx context.Context, with *http.Client, req *http.Request) (*http.Response, error) {
 	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
-	res, err := c.http.Do(req) //nolint:gosec // likewise
+	res, err := with.Do(req) //nolint:gosec // the operator names the worker
 	if err != nil {
 		return nil, unreachable(ctx, err)
 	}

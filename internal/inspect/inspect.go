@@ -1,5 +1,5 @@
-// Package inspect lets a process that has only the api role ask a worker what runs: an HTTP server beside the worker, and a client with
-// the same methods as what it stands for. Both know SECRET_KEY, so the bearer is derived from it.
+// Package inspect lets a process that has only the api role ask a worker what runs, and for downloads: an HTTP server beside the worker, and a
+// client with the same methods as what it stands for. Both know SECRET_KEY, so the bearer is derived from it.
 package inspect
 
 import (

@@ -1,9 +1,11 @@
 package inspect_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -33,6 +35,17 @@ type engine struct {
 }
 
 func (e *engine) Stats(context.Context, tenants.Tenant) (tenants.Stats, error) { return e.stats, e.err }
+
+// zip writes the order and fails then, if the engine does.
+func (e *engine) zip(_ context.Context, order []byte, w io.Writer) error {
+	if len(order) == 0 && e.err != nil {
+		return e.err
+	}
+	if _, err := w.Write(order); err != nil {
+		return err
+	}
+	return e.err
+}
 
 func (e *engine) Logs(ctx context.Context, _ tenants.Tenant, q tenants.LogQuery, line func(tenants.LogLine) error) error {
 	e.query = q
@@ -70,7 +83,7 @@ func setup(t *testing.T) *bundle {
 	b.token, err = inspect.Token(secretKey)
 	require.NoError(t, err)
 	handler, err := inspect.NewHandler(inspect.ServerDeps{
-		Inspector: b.engine, Token: b.token, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Inspector: b.engine, Zip: b.engine.zip, Token: b.token, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Tenant: func(_ context.Context, id tenants.ID) (tenants.Tenant, error) {
 			if id != b.acme.ID {
 				return tenants.Tenant{}, tenants.ErrNotFound
@@ -124,8 +137,8 @@ func TestServer_AnswersOnlyWhoHasTheToken(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, path := range []string{"stats", "logs?tail=1"} {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+"/v1/tenants/42/"+path, nil)
+			for path, method := range map[string]string{"tenants/42/stats": http.MethodGet, "tenants/42/logs?tail=1": http.MethodGet, "downloads": http.MethodPost} {
+				req, err := http.NewRequestWithContext(t.Context(), method, b.server.URL+"/v1/"+path, nil)
 				require.NoError(t, err)
 				req.Header.Set("Authorization", tt.authorization)
 				res, err := http.DefaultClient.Do(req)
@@ -199,6 +212,31 @@ func TestClient_ErrorsCrossTheWire(t *testing.T) {
 		})
 	}
 }
+
+// A download comes whole, or doesn't pass for one.
+func TestClient_Zip(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	order := bytes.Repeat([]byte("0123456789"), 6000)
+	var got bytes.Buffer
+	require.NoError(t, b.Zip(t.Context(), order, &got))
+	require.Equal(t, order, got.Bytes())
+	require.Error(t, b.Zip(t.Context(), bytes.Repeat(order, 2), io.Discard), "no order is as long")
+	b.engine.err = errs.New(errs.Unavailable, "backup_store_unreachable", "The backup store can't be reached; we try again.")
+	err := b.Zip(t.Context(), order, io.Discard)
+	require.Error(t, err, "it broke off")
+	err = b.Zip(t.Context(), nil, io.Discard)
+	var known *errs.Error
+	require.ErrorAs(t, err, &known)
+	require.Equal(t, "backup_store_unreachable", known.Code)
+	boom := errors.New("the caller went away")
+	b.engine.err = nil
+	require.ErrorIs(t, b.Zip(t.Context(), order, failing{boom}), boom)
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 func TestClient_Logs(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -14,12 +15,14 @@ import (
 	"controlplane/internal/tenants"
 )
 
-// ServerDeps is what a Server works with; all are required.
+// ServerDeps is what a Server works with; all but Zip are required.
 type ServerDeps struct {
 	Inspector Inspector
 	Tenant    func(ctx context.Context, id tenants.ID) (tenants.Tenant, error) // by id, deleted ones too
 	Token     secrets.Secret
 	Log       *slog.Logger
+
+	Zip func(ctx context.Context, order []byte, w io.Writer) error // makes a download of what Client.Zip was given; nil: there is no place for backups
 }
 
 // NewHandler returns the worker's side. It answers nobody who hasn't got the token; what an account may see is the api's to decide.
@@ -29,20 +32,27 @@ func NewHandler(deps ServerDeps) (http.Handler, error) {
 	}
 	s := server{deps}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/tenants/{id}/stats", s.guarded(s.stats))
-	mux.HandleFunc("GET /v1/tenants/{id}/logs", s.guarded(s.logs))
+	mux.HandleFunc("GET /v1/tenants/{id}/stats", s.guarded(s.ofTenant(s.stats)))
+	mux.HandleFunc("GET /v1/tenants/{id}/logs", s.guarded(s.ofTenant(s.logs)))
+	mux.HandleFunc("POST "+zipPath, s.guarded(s.zip))
 	return mux, nil
 }
 
 type server struct{ deps ServerDeps }
 
-func (s server) guarded(handle func(w http.ResponseWriter, r *http.Request, t tenants.Tenant)) http.HandlerFunc {
+func (s server) guarded(handle http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok || !s.deps.Token.Equal(given) {
 			s.fail(w, r, errs.New(errs.Unauthenticated, "not_authenticated", "Not authenticated"))
 			return
 		}
+		handle(w, r)
+	}
+}
+
+func (s server) ofTenant(handle func(w http.ResponseWriter, r *http.Request, t tenants.Tenant)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 		if err != nil || id <= 0 {
 			s.fail(w, r, tenants.ErrNotFound)
