@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -129,11 +130,7 @@ func (h *host) rebuild(dir, installation string, password secrets.Secret) {
 func TestRecovery_OfTheTenantsDatabaseServer(t *testing.T) {
 	t.Parallel()
 	p := build(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
-	require.NoError(t, err)
-	port := l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
-	require.NoError(t, l.Close())
-	installation := secrets.RandomHex(6)
+	port, installation := quietPort(t), secrets.RandomHex(6)
 	known, err := p.tenants.Secrets(t.Context(), p.tenant.ID)
 	require.NoError(t, err)
 	role, password := p.tenant.DBName, known.DBPassword
@@ -179,6 +176,21 @@ func TestRecovery_OfTheTenantsDatabaseServer(t *testing.T) {
 	opstest.Wait(t, engine, op.ID, ops.Done)
 	require.Equal(t, 1001, after.partners(role, password))
 	p.unharmedBut(1)
+}
+
+// quietPort is one that nobody listens at, and that no connection gets while nobody does: both servers use it, one after the other.
+func quietPort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		port := 20_000 + rand.IntN(12_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) //nolint:noctx // closed at once
+		if err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
+	require.Fail(t, "no port is free")
+	return 0
 }
 
 // unharmedBut is for a client whose Odoo was started anew so often.
