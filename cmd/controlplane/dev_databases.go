@@ -77,7 +77,7 @@ func (d *dev) startCluster(ctx context.Context, supernet netip.Prefix) error {
 	if err := d.state.writeFile("tenants-db.password", d.setting("DEV_CLUSTER_PASSWORD"), 0o600); err != nil {
 		return err
 	}
-	if err := d.state.writeFile("pg_hba.conf", pgcluster.HBA(supernet), 0o644); err != nil {
+	if err := d.state.writeFile("pg_hba.conf", pgcluster.HBA(supernet, d.setting("EXTERNAL_DB_USER")), 0o644); err != nil {
 		return err
 	}
 	port := d.setting("EXTERNAL_DB_PORT")

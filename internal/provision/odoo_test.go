@@ -240,7 +240,7 @@ func startRealCluster(t *testing.T, supernet netip.Prefix) realCluster {
 		testcontainers.WithEnv(map[string]string{"POSTGRES_PASSWORD": "postgres"}),
 		testcontainers.WithHostConfigModifier(hostNetwork),
 		testcontainers.WithFiles(testcontainers.ContainerFile{
-			Reader: bytes.NewReader([]byte(pgcluster.HBA(supernet))), ContainerFilePath: "/etc/postgresql-hba.conf", FileMode: 0o644,
+			Reader: bytes.NewReader([]byte(pgcluster.HBA(supernet, "odoo_clients"))), ContainerFilePath: "/etc/postgresql-hba.conf", FileMode: 0o644,
 		}),
 		testcontainers.WithCmd("postgres", "-c", "port="+strconv.Itoa(c.port), "-c", "hba_file=/etc/postgresql-hba.conf", "-c", "max_connections=200"),
 	)

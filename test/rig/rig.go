@@ -125,7 +125,7 @@ func (r *Rig) prepare(ctx context.Context, o Options) error {
 
 func (r *Rig) startDatabases(ctx context.Context) error {
 	password, supernetwork := secrets.RandomHex(16), netip.MustParsePrefix(r.env["TENANT_SUPERNET"])
-	for name, content := range map[string]string{"password": password, "pg_hba.conf": pgcluster.HBA(supernetwork)} {
+	for name, content := range map[string]string{"password": password, "pg_hba.conf": pgcluster.HBA(supernetwork, r.env["EXTERNAL_DB_USER"])} {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o644); err != nil { //nolint:gosec // another user's process reads it in the container
 			return err
 		}

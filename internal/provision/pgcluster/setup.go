@@ -43,13 +43,16 @@ func SetupServer(ctx context.Context, superuserURL secrets.Secret, p SetupParams
 	return nil
 }
 
-// HBA is pg_hba.conf for a server of our own: everybody from this host by password, the tenants' supernet as in the sample.
-func HBA(supernet netip.Prefix) string {
+// HBA is pg_hba.conf for a server of our own: everybody from this host by password, the tenants' supernet as in the sample, where control, the
+// role of EXTERNAL_DB_USER, has no business.
+func HBA(supernet netip.Prefix, control string) string {
 	const format = `# Written by the control plane.
 local  all                all             scram-sha-256
 host   all                all             127.0.0.1/32  scram-sha-256
 host   all                all             ::1/128       scram-sha-256
+host   all                "%[3]s"         %[2]s  reject
 host   sameuser,postgres  +%[1]s  %[2]s  scram-sha-256
+host   all                all             %[2]s  reject
 `
-	return fmt.Sprintf(format, TenantsRole, supernet.Masked())
+	return fmt.Sprintf(format, TenantsRole, supernet.Masked(), control)
 }

@@ -135,5 +135,9 @@ func TestAServerThatIsDown(t *testing.T) {
 
 func TestHBA(t *testing.T) {
 	t.Parallel()
-	require.Contains(t, pgcluster.HBA(netip.MustParsePrefix("10.212.0.0/16")), "host   sameuser,postgres  +odootenants  10.212.0.0/16  scram-sha-256\n")
+	require.Contains(t, pgcluster.HBA(netip.MustParsePrefix("10.212.0.0/16"), "control"), `
+host   all                "control"         10.212.0.0/16  reject
+host   sameuser,postgres  +odootenants  10.212.0.0/16  scram-sha-256
+host   all                all             10.212.0.0/16  reject
+`)
 }
