@@ -22,7 +22,7 @@ test: setup-test ## Run linters and all tests, also those with real Odoo
 	@scripts/test.sh
 
 prove: setup-test ## Kill, cut off and race the platform at every point: docs/proofs.md says what that shows
-	@PROVE=all scripts/with-env.sh go test ./test/prove -count=1 -v -timeout 3h
+	@PROVE=all scripts/with-env.sh go test ./test/prove -count=1 -v -timeout 10h
 
 lint: ## Run the linters alone
 	@scripts/lint.sh
