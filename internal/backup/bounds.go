@@ -14,10 +14,13 @@ var ErrTooLong = errs.New(errs.Conflict, "backup_too_long", "It took far longer 
 // slowest is how many bytes a second are moved at least, by whichever of the store, the disk and the server is the slowest.
 const slowest = 512 << 10
 
-// longest is how long something may take that moves about so many bytes: far longer than it does, on a host that is busy, and no longer than
-// most.
+// stepMargin is for what a step does before and after what is bounded.
+const stepMargin = 5 * time.Minute
+
+// longest is how long something may take that moves about so many bytes: far longer than it does, on a host that is busy, and not as long as
+// its step, most: whose end says nothing, and is followed by another attempt.
 func (w *Worker) longest(bytes int64, most time.Duration) time.Duration {
-	return min(w.opts.Patience+time.Duration(bytes/slowest)*time.Second, most)
+	return min(w.opts.Patience+time.Duration(bytes/slowest)*time.Second, most-stepMargin)
 }
 
 // within has do end in time, or else fail with ErrTooLong.

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -47,6 +48,9 @@ func TestADatabaseThatTakesForEverIsGivenUp(t *testing.T) {
 	require.Contains(t, p.told("restore.too_long"), "far longer")
 	require.Equal(t, 1000, p.odoo.Partners(t), "it is as it was")
 	opstest.Wait(t, engine, trial.ID, ops.Abandoned)
+	events, err := engine.Events(t.Context(), trial.ID)
+	require.NoError(t, err)
+	require.False(t, slices.ContainsFunc(events, func(e ops.Event) bool { return e.Event == "retry" }), "it keeps a sandbox from others once")
 	require.Contains(t, p.reread(b).ProofError, "far longer")
 	require.Contains(t, p.told("backup.proof_failed"), "far longer")
 	require.Zero(t, p.cell.left())

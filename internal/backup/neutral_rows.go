@@ -35,9 +35,9 @@ type neutralRow struct {
 
 // slotTakenSQL holds for a slot s in which something is being tried or neutralised, or removed again.
 const slotTakenSQL = `(EXISTS (SELECT FROM backup_proofs p WHERE p.slot = s AND (p.state = 'running' OR EXISTS (SELECT FROM operations o
-		WHERE o.subject = 'backup/' || p.backup_id AND o.kind = '` + ProveKind + `' AND o.state IN ('running', 'unwinding'))))
+		WHERE o.finished_at IS NULL AND o.subject = 'backup/' || p.backup_id AND o.kind = '` + ProveKind + `' AND o.state IN ('running', 'unwinding'))))
 	OR EXISTS (SELECT FROM backup_neutral_dumps d WHERE d.slot = s AND (d.state = 'running' OR EXISTS (SELECT FROM operations o
-		WHERE o.id = d.operation_id AND o.state IN ('running', 'unwinding')))))`
+		WHERE o.finished_at IS NULL AND o.id = d.operation_id AND o.state IN ('running', 'unwinding')))))`
 
 // lockSlots has those who look for a slot take turns: they are kept in two tables.
 func lockSlots(ctx context.Context, tx pgx.Tx) error {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"controlplane/internal/errs"
 	"controlplane/internal/ops"
 	"controlplane/internal/postgres"
 )
@@ -51,6 +53,9 @@ func (n *Neutraliser) judgeNeutral(ctx context.Context, r *ops.Run, b Backup, er
 	v, weighErr := n.weigh(ctx, r, b, err)
 	if weighErr != nil {
 		return ops.Outage(errors.Join(err, weighErr))
+	}
+	if errs.KindOf(err) != errs.Unavailable { // it doesn't end by itself
+		v.limit = min(v.limit, tries)
 	}
 	switch {
 	case errors.Is(err, ErrNotGood), errors.Is(err, ErrOtherOdoo), errors.Is(err, ErrNoSpace), errors.Is(err, ErrNotReadBack), errors.Is(err, ErrTooLong):
@@ -106,14 +111,19 @@ func (n *Neutraliser) Sweep(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// sweepOne leaves a backup alone that is worked on just now: what it found before it looked for that is nobody's, then.
+// sweepOne leaves a backup alone that is worked on just now: what it found before it looked for that, and nobody can ask for after it, is
+// nobody's.
 func (n *Neutraliser) sweepOne(ctx context.Context, b Backup) error {
-	stray, err := n.strayDumps(ctx, b)
+	keys, err := n.dumps(ctx, b)
 	if err != nil {
 		return err
 	}
 	busy, err := n.ops.Unfinished(ctx, n.pool, b.ID.Subject())
 	if err != nil || len(busy) > 0 && busy[0].State != ops.Held {
+		return err
+	}
+	stray, err := n.unwanted(ctx, b, keys)
+	if err != nil {
 		return err
 	}
 	if err := n.removeKeys(ctx, stray); err != nil {
@@ -125,29 +135,24 @@ func (n *Neutraliser) sweepOne(ctx context.Context, b Backup) error {
 	return setNeutralsRemoved(ctx, n.pool, b.ID, n.now())
 }
 
-// strayDumps are the keys of a backup's neutral dumps that nobody can ask for any more.
-func (n *Neutraliser) strayDumps(ctx context.Context, b Backup) ([]string, error) {
-	var keys []string
-	err := n.store.List(ctx, b.KeyPrefix, func(o Object) error {
+// dumps are the keys of a backup's neutral dumps.
+func (n *Neutraliser) dumps(ctx context.Context, b Backup) (keys []string, err error) {
+	err = n.store.List(ctx, b.KeyPrefix, func(o Object) error {
 		if strings.HasSuffix(o.Key, "."+neutralObject) {
 			keys = append(keys, o.Key)
 		}
 		return nil
 	})
-	if err != nil || len(keys) == 0 {
-		return nil, err
-	}
+	return keys, err
+}
+
+// unwanted are those of the keys that nobody can ask for any more.
+func (n *Neutraliser) unwanted(ctx context.Context, b Backup, keys []string) ([]string, error) {
 	wanted, err := wantedNeutrals(ctx, n.pool, b, n.now())
 	if err != nil {
 		return nil, err
 	}
-	stray := keys[:0]
-	for _, key := range keys {
-		if !wanted[key] {
-			stray = append(stray, key)
-		}
-	}
-	return stray, nil
+	return slices.DeleteFunc(keys, func(key string) bool { return wanted[key] }), nil
 }
 
 // removeStray also ends uploads that were cut short. Nobody else uploads anything of the backup while the operation goes on.
@@ -155,7 +160,11 @@ func (n *Neutraliser) removeStray(ctx context.Context, b Backup) error {
 	if _, err := n.store.AbortUploads(ctx, b.KeyPrefix, n.now().Add(time.Hour)); err != nil {
 		return err
 	}
-	stray, err := n.strayDumps(ctx, b)
+	keys, err := n.dumps(ctx, b)
+	if err != nil {
+		return err
+	}
+	stray, err := n.unwanted(ctx, b, keys)
 	if err != nil {
 		return err
 	}

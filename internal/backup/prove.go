@@ -137,7 +137,7 @@ func (w *Worker) weigh(ctx context.Context, r *ops.Run, b Backup, err error) (ve
 		return v, storeErr
 	case errors.Is(err, archive.ErrWrongKey), errors.Is(err, archive.ErrNewer), errors.Is(err, ErrToolVersion):
 		v.limit, v.fault = 0, false
-	case errors.Is(err, ErrNotTheSame):
+	case errors.Is(err, ErrNotTheSame), errors.Is(err, ErrTooLong):
 		v.limit = 0
 	case errors.Is(err, ErrNoAnswer):
 		v.limit = 2

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -44,10 +45,19 @@ func neutralising(database string) []string {
 	return []string{"env", "odoo", "neutralize", "-d", database}
 }
 
-// runNeutraliser believes only the mark in the database. Errors: ErrNotNeutralised.
+// runNeutraliser takes a database that may be made so that it never ends. Errors: ErrNotNeutralised.
 func (s *Service) runNeutraliser(ctx context.Context, c Container, db TenantDatabase) error {
-	ctx, cancel := context.WithTimeout(ctx, neutraliseTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, neutraliseTimeout, ErrNotNeutralised)
 	defer cancel()
+	err := s.runMarked(ctx, c, db)
+	if err != nil && errors.Is(context.Cause(ctx), ErrNotNeutralised) {
+		return ErrNotNeutralised.WithCause(fmt.Errorf("neutralise %s: not done within %v: %w", db.Name, neutraliseTimeout, err))
+	}
+	return err
+}
+
+// runMarked believes only the mark in the database. Errors: ErrNotNeutralised.
+func (s *Service) runMarked(ctx context.Context, c Container, db TenantDatabase) error {
 	result, err := s.runtime.RunContainer(ctx, c)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"controlplane/internal/backup"
 )
 
-// eraseTimeout is for a few small tables.
+// eraseTimeout is for a few small tables. A database may be made so that it never ends.
 const eraseTimeout = 5 * time.Minute
 
 // mailAccounts are columns of mail servers that let somebody send or read mail: passwords, keys, and the tokens of mail providers. Odoo's own
@@ -22,9 +22,9 @@ const mailAccounts = `
 	ORDER BY 1, 2`
 
 // EraseCredentials empties what lets somebody act as the Odoo that a backup is of: its mail servers' credentials, and the secret by which it
-// knows the links that it has mailed.
+// knows the links that it has mailed. Errors: backup.ErrNotNeutralised, backup.ErrDatabaseUnreachable.
 func (s *Server) EraseCredentials(ctx context.Context, a backup.Access) error {
-	ctx, cancel := context.WithTimeout(ctx, eraseTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, eraseTimeout, backup.ErrNotNeutralised)
 	defer cancel()
 	conn, err := s.connect(ctx, a)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *Server) EraseCredentials(ctx context.Context, a backup.Access) error {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	conn.PgConn().Frontend().SetMaxBodyLen(answerBytes)
 	if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return erase(ctx, tx) }); err != nil {
-		return classify(fmt.Errorf("erase the credentials in %s: %w", a.Database, err))
+		return bounded(ctx, fmt.Errorf("erase the credentials in %s: %w", a.Database, err))
 	}
 	return nil
 }

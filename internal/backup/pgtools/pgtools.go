@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"controlplane/internal/backup"
+	"controlplane/internal/errs"
 	"controlplane/internal/secrets"
 )
 
@@ -183,6 +184,16 @@ func major(version string) string {
 
 // tooManyTempFiles is what the server says to a query that writes more temporary files than its role may.
 const tooManyTempFiles = "53400"
+
+// bounded is classify where ctx has a bound of ours with a cause: what of a tenant's database hasn't ended by then is that, and not an outage,
+// which would be waited for.
+func bounded(ctx context.Context, err error) error {
+	var known *errs.Error
+	if errors.As(context.Cause(ctx), &known) {
+		return known.WithCause(err)
+	}
+	return classify(err)
+}
 
 // classify marks errors that mean that the server can't be reached just now.
 func classify(err error) error {

@@ -72,7 +72,7 @@ func (s *snapshot) begin(ctx context.Context) error {
 
 // Describe reads it all in the snapshot.
 func (s *snapshot) Describe(ctx context.Context) (archive.Database, time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, longestLook)
+	ctx, cancel := context.WithTimeoutCause(ctx, longestLook, backup.ErrTooLong)
 	defer cancel()
 	d := archive.Database{Name: s.access.Database, Modules: map[string]string{}, Rows: map[string]int64{}}
 	var at time.Time
@@ -90,7 +90,7 @@ func (s *snapshot) Describe(ctx context.Context) (archive.Database, time.Time, e
 		}
 	}
 	if err != nil {
-		return d, at, classify(fmt.Errorf("describe %s: %w", s.access.Database, err))
+		return d, at, bounded(ctx, fmt.Errorf("describe %s: %w", s.access.Database, err))
 	}
 	d.DumpVersion, err = s.server.toolVersion(ctx, s.access)
 	return d, at, err
@@ -127,11 +127,11 @@ func (s *snapshot) count(ctx context.Context, table string, into map[string]int6
 
 // EachFile reads as it goes: there may be a million.
 func (s *snapshot) EachFile(ctx context.Context, fn func(name string) error) error {
-	ctx, cancel := context.WithTimeout(ctx, longestLook)
+	ctx, cancel := context.WithTimeoutCause(ctx, longestLook, backup.ErrTooLong)
 	defer cancel()
 	rows, err := s.tx.Query(ctx, `SELECT store_fname FROM ir_attachment WHERE store_fname IS NOT NULL`)
 	if err != nil {
-		return classify(fmt.Errorf("list the attachments of %s: %w", s.access.Database, err))
+		return bounded(ctx, fmt.Errorf("list the attachments of %s: %w", s.access.Database, err))
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -144,7 +144,7 @@ func (s *snapshot) EachFile(ctx context.Context, fn func(name string) error) err
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return classify(fmt.Errorf("list the attachments of %s: %w", s.access.Database, err))
+		return bounded(ctx, fmt.Errorf("list the attachments of %s: %w", s.access.Database, err))
 	}
 	return nil
 }
