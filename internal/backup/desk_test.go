@@ -50,10 +50,16 @@ func openOffice(t *testing.T) *office {
 	require.NoError(t, err)
 	o.desk, err = backup.NewDesk(backup.DeskDeps{Pool: o.pool, Backups: o.backups, Tenants: o.tenants, Audit: o.audit, Now: clock}, backup.DeskOptions{})
 	require.NoError(t, err)
-	o.exec("UPDATE backup_proving SET since = $1", o.now)
+	o.provingSince(o.now)
 	o.owner, o.other, o.boss = o.account("owner"), o.account("other"), o.account("boss")
 	o.boss.Admin = true
 	return o
+}
+
+// provingSince says since when backups can be proven, which only a migration does.
+func (o *office) provingSince(at time.Time) {
+	o.Helper()
+	pgtest.AsOwner(o.T, o.pool, "UPDATE backup_proving SET since = '"+at.Format(time.RFC3339Nano)+"'")
 }
 
 func (o *office) planner(opts backup.PlannerOptions) *backup.Planner {

@@ -159,7 +159,8 @@ func (p *Planner) TakeDue(ctx context.Context) (asked int, err error) {
 	}
 }
 
-// takeSome asks for as many as there is room for, and returns how many are left to be asked for.
+// takeSome asks for as many as there is room for, and returns how many are left to be asked for. Who was asked for longest ago comes first: what
+// always fails, and may take long at it on purpose, would be before all others if only what is good counted.
 func (p *Planner) takeSome(ctx context.Context) (asked, left int, err error) {
 	room, err := p.room(ctx)
 	if err != nil {
@@ -169,7 +170,8 @@ func (p *Planner) takeSome(ctx context.Context) (asked, left int, err error) {
 		return 0, 1, nil
 	}
 	idle, err := p.candidates(ctx, `t.state <> 'maintenance' AND NOT EXISTS
-		(SELECT FROM backups b WHERE b.tenant_id = t.id AND b.state IN ('queued', 'running')) ORDER BY any_one.started_at NULLS FIRST`)
+		(SELECT FROM backups b WHERE b.tenant_id = t.id AND b.state IN ('queued', 'running'))
+		ORDER BY greatest(any_one.started_at, daily_asked.created_at, hourly_asked.created_at) NULLS FIRST`)
 	if err != nil {
 		return 0, 0, err
 	}

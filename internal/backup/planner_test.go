@@ -108,6 +108,33 @@ func TestPlanner_TriesAgainAfterAnHour(t *testing.T) {
 	require.Zero(t, o.takeDue(p))
 }
 
+// What always fails, and takes long at it, doesn't come before those who have waited for longer.
+func TestPlanner_WhatFailsWaitsForTheOthers(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	trap, other := o.client("acme", "basic"), o.client("globex", "basic")
+	p := o.planner(backup.PlannerOptions{})
+	o.now = o.now.AddDate(0, 0, 1)
+	require.Equal(t, 2, o.takeDue(p))
+	o.exec("UPDATE backups SET state = 'failed', started_at = $1, finished_at = $1, error = 'It took too long.' WHERE tenant_id = $2", o.now, trap)
+	o.done()
+	o.now = o.now.Add(time.Hour)
+	require.Equal(t, 1, o.takeDue(p))
+	o.failed()
+	o.now = o.now.AddDate(0, 0, 1)
+	p = o.planner(backup.PlannerOptions{Parallel: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = p.TakeDue(ctx)
+	}()
+	require.Eventually(t, func() bool { return o.count("backups WHERE state = 'queued'") == 1 }, time.Minute, time.Millisecond)
+	cancel()
+	<-ended
+	require.Equal(t, 1, o.count("backups WHERE state = 'queued' AND tenant_id = $1", other))
+}
+
 // Only so many are under way at a time; what people ask for isn't counted.
 func TestPlanner_TakesAFewAtATime(t *testing.T) {
 	t.Parallel()
@@ -301,7 +328,7 @@ func TestPlanner_WatchCountsProofsSinceThereAreAny(t *testing.T) {
 	}
 	require.Empty(t, late(0))
 	require.NotEmpty(t, late(30))
-	o.exec("UPDATE backup_proving SET since = $1", o.now)
+	o.provingSince(o.now)
 	require.Empty(t, late(7))
 	require.NotEmpty(t, late(1), "and then it is")
 }
@@ -325,6 +352,9 @@ func TestPlanner_WatchWithout(t *testing.T) {
 	require.Contains(t, watch()["backups"], "S3_ACCESS_KEY")
 	o.now = o.now.AddDate(0, 0, 2)
 	require.Len(t, watch(), 1)
+	var count int
+	require.NoError(t, o.pool.QueryRow(t.Context(), "SELECT count FROM alerts WHERE kind = 'backup.not_configured' AND resolved_at IS NULL").Scan(&count))
+	require.Equal(t, 2, count, "it is the same one")
 	require.Contains(t, o.openAlerts("backup.overdue"), id.Subject())
 	_, err := p.Watch(t.Context())
 	require.NoError(t, err)

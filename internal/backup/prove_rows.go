@@ -130,6 +130,7 @@ type turn struct {
 	failures int        // trials that failed since the last that didn't
 }
 
+// turns are in the order in which their trials are asked for: as with backups, what always fails comes after who has waited for longer.
 func (p *Planner) turns(ctx context.Context) ([]turn, error) {
 	rows, err := p.deps.Pool.Query(ctx, `
 		SELECT t.id, pick.id, pick.database_bytes + pick.filestore_bytes, first_one.at, proven.at, tried.at, coalesce(tried.failures, 0)
@@ -143,7 +144,7 @@ func (p *Planner) turns(ctx context.Context) ([]turn, error) {
 			FROM backup_proofs p WHERE p.tenant_id = t.id) tried ON true
 		WHERE t.state IN ('active', 'suspended', 'sleeping', 'scheduled_for_deletion') AND t.activated_at IS NOT NULL
 			AND NOT EXISTS (SELECT FROM backup_proofs p WHERE p.tenant_id = t.id AND p.state = 'running')
-		ORDER BY proven.at NULLS FIRST, t.id`)
+		ORDER BY greatest(proven.at, tried.at) NULLS FIRST, t.id`)
 	if err != nil {
 		return nil, fmt.Errorf("read whose backups are to be tried: %w", err)
 	}

@@ -24,6 +24,11 @@ const alertNowhere, everybody = "backup.not_configured", "backups"
 // Watch tells operators of running clients whose newest good backup, or newest proven one, is too old: what counts is the age of what
 // could be restored, not whether jobs say that they are done. It returns how many clients that are.
 func (p *Planner) Watch(ctx context.Context) (behind int, err error) {
+	behind, err = p.watchAges(ctx)
+	return behind, errors.Join(err, alerts.Resolve(ctx, p.deps.Pool, alertNowhere, everybody))
+}
+
+func (p *Planner) watchAges(ctx context.Context) (behind int, err error) {
 	list, err := p.candidates(ctx, "t.state <> 'maintenance'")
 	if err != nil {
 		return 0, err
@@ -46,7 +51,6 @@ func (p *Planner) Watch(ctx context.Context) (behind int, err error) {
 		}
 	}
 	err = errors.Join(
-		alerts.Resolve(ctx, p.deps.Pool, alertNowhere, everybody),
 		p.tell(ctx, alertOverdue, overdue, "The newest good backup is %s old"),
 		p.tell(ctx, alertUnproven, unproven, "No backup was proven by restoring it for %s"),
 	)
@@ -65,7 +69,7 @@ func (p *Planner) WatchWithout(ctx context.Context) error {
 	if !had {
 		return alerts.Resolve(ctx, p.deps.Pool, alertNowhere, everybody)
 	}
-	if _, err := p.Watch(ctx); err != nil {
+	if _, err := p.watchAges(ctx); err != nil {
 		return err
 	}
 	return alerts.Raise(ctx, p.deps.Pool, alerts.Alert{

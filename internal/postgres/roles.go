@@ -24,6 +24,7 @@ var restricted = []struct{ table, privileges string }{ //nolint:gochecknoglobals
 	{"invoice_lines", "SELECT, INSERT"},
 	{"invoice_counters", "SELECT, INSERT, UPDATE"},
 	{"installation", "SELECT"},
+	{"backup_proving", "SELECT"},
 	{"tenant_domains", "SELECT, INSERT, DELETE, UPDATE (status, reason_code, reason, expires_at, verified_at, flagged_at, checked_at, next_check_at)"},
 	{"goose_db_version", "SELECT"},
 	{"river_migration", "SELECT"},
