@@ -72,8 +72,7 @@ func TestNeutralLink_Fails(t *testing.T) {
 	// While others have the sandboxes, it waits. One of the database alone has no files to hand out.
 	c.crowd(b)
 	waiting := c.waits(engine, b)
-	_, err := c.pool.Exec(t.Context(), "UPDATE backup_proofs SET state = 'given_up', finished_at = now()")
-	require.NoError(t, err)
+	c.disperse()
 	opstest.Wait(t, engine, waiting, ops.Done)
 	link, _, err := c.desk.NeutralLink(t.Context(), c.owner, b.ID)
 	require.NoError(t, err)
@@ -84,11 +83,7 @@ func TestNeutralLink_Fails(t *testing.T) {
 
 	// Damage is told of, as a look at it would.
 	c.expire("1 minute")
-	for _, name := range c.stored() {
-		if strings.HasSuffix(name, ".database.dump.zst.age") {
-			require.NoError(t, os.Truncate(name, 100))
-		}
-	}
+	c.truncateDumps()
 	opstest.Wait(t, engine, c.asked(b), ops.Abandoned)
 	require.False(t, c.reread(b).Good())
 	require.Equal(t, 1, c.openAlerts())
@@ -100,8 +95,7 @@ func TestNeutralLink_Fails(t *testing.T) {
 	waiting = c.waits(engine, last)
 	_, err = c.pool.Exec(t.Context(), "UPDATE tenants SET state = 'deleting', desired = 'deleted' WHERE id = $1", c.tenant.ID)
 	require.NoError(t, err)
-	_, err = c.pool.Exec(t.Context(), "UPDATE backup_proofs SET state = 'given_up', finished_at = now() WHERE state = 'running'")
-	require.NoError(t, err)
+	c.disperse()
 	opstest.Wait(t, engine, waiting, ops.Abandoned)
 	require.Equal(t, "failed", c.state(last))
 	_, _, err = c.desk.NeutralLink(t.Context(), c.owner, last.ID)
@@ -115,6 +109,23 @@ func (c *clinic) crowd(b backup.Backup) {
 		_, err := c.pool.Exec(c.Context(), "INSERT INTO backup_proofs (backup_id, tenant_id, requested_by, created_at, slot) VALUES ($1, $2, 'system', now(), $3)",
 			b.ID, c.active("other-"+secrets.RandomHex(3)).ID, slot)
 		require.NoError(c, err)
+	}
+}
+
+// disperse ends what crowd began.
+func (c *clinic) disperse() {
+	c.Helper()
+	_, err := c.pool.Exec(c.Context(), "UPDATE backup_proofs SET state = 'given_up', finished_at = now() WHERE state = 'running'")
+	require.NoError(c, err)
+}
+
+// truncateDumps damages all dumps of databases, but for neutral ones.
+func (c *clinic) truncateDumps() {
+	c.Helper()
+	for _, name := range c.stored() {
+		if strings.HasSuffix(name, ".database.dump.zst.age") {
+			require.NoError(c, os.Truncate(name, 100))
+		}
 	}
 }
 
