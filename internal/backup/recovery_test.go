@@ -52,8 +52,10 @@ func TestRecovery_OfThePlatformsDatabase(t *testing.T) {
 	dump, err := os.Open(filepath.Join(dir, "database.dump"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, dump.Close()) }()
-	restore := []string{"pg_restore", "--exit-on-error", "--no-owner", "--no-privileges", "--dbname=" + fresh}
-	require.NoError(t, engine.RunTool(t.Context(), tool, "0", image, restore, dump, io.Discard))
+	restore := strings.Fields(backuptest.Drill(t, "The platform's database", "sh", `"$MIGRATE_DATABASE_URL"`, fresh, "/root/platform", dir))
+	last := len(restore) - 1
+	require.Equal(t, dump.Name(), restore[last], "which it is given another way")
+	require.NoError(t, engine.RunTool(t.Context(), tool, "0", image, restore[:last], dump, io.Discard))
 
 	pool, err := postgres.Open(t.Context(), fresh, postgres.Options{})
 	require.NoError(t, err)
