@@ -9,6 +9,7 @@ import (
 
 	"controlplane/internal/accounts"
 	"controlplane/internal/audit"
+	"controlplane/internal/backup"
 	"controlplane/internal/billing"
 	"controlplane/internal/certs"
 	"controlplane/internal/config"
@@ -21,6 +22,10 @@ import (
 const (
 	tokenIssuer = "odoo-hosting" //nolint:gosec // not a credential
 	dotEnv      = ".env"
+
+	// quickWorkers are left for what takes seconds, such as a paid client's start, when all that backups may keep busy for hours is.
+	quickWorkers = 2
+	leastWorkers = 10
 )
 
 // loadConfig reads the environment and .env; parts names what the command needs.
@@ -62,7 +67,8 @@ func openDomain(ctx context.Context, cfg config.Config, log *slog.Logger) (*doma
 	if err != nil {
 		return nil, fmt.Errorf("set up accounts: %w", err)
 	}
-	if d.ops, err = ops.New(ops.Deps{Pool: pool, Log: log, OnHeld: raiseHeld, OnReleased: resolveHeld}, ops.Options{}); err != nil {
+	workers := ops.Options{Workers: max(leastWorkers, backup.Places(cfg.Backup.Parallel)+quickWorkers)}
+	if d.ops, err = ops.New(ops.Deps{Pool: pool, Log: log, OnHeld: raiseHeld, OnReleased: resolveHeld}, workers); err != nil {
 		return nil, fmt.Errorf("set up the operations engine: %w", err)
 	}
 	d.tenants = tenants.New(tenants.Deps{Pool: pool, Sealer: sealer, Audit: d.audit, Ops: d.ops}, tenants.Options{BaseDomain: cfg.BaseDomain})

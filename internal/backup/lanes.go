@@ -59,6 +59,17 @@ func (l *lanes) room(which lane) (all, each int64) {
 	return l.atOnce, max(l.atOnce/2, 1)
 }
 
+// Places is how much work that may take hours one process does at a time where so many scheduled backups are taken at once: that of all lanes,
+// and in sandboxes. Whoever works on operations needs more places than these, or else nothing short gets done meanwhile.
+func Places(atOnce int) int {
+	l, places := newLanes(int64(atOnce)), int64(MostTrials)
+	for which := laneScheduled; which <= laneLooks; which++ {
+		all, _ := l.room(which)
+		places += all
+	}
+	return int(places)
+}
+
 // enter takes a place for an account's work, and doesn't wait. What it returns is to be called at the end.
 func (l *lanes) enter(which lane, account accounts.ID) (leave func(), ok bool) {
 	all, each := l.room(which)

@@ -8,6 +8,13 @@ import (
 	"controlplane/internal/accounts"
 )
 
+// All of it at once, as many as there are.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, 2+2+2+2+1+3, Places(2))
+	require.Equal(t, 8, Places(1))
+}
+
 // What people wait for doesn't wait for what is scheduled, nor for looks at what is stored.
 func TestLanes(t *testing.T) {
 	t.Parallel()
