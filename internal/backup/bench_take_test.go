@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	takeRounds    = 5
-	restoreRounds = 3
+	takeRounds    = 6
+	restoreRounds = 6
 )
 
 // step is how long a step of an operation took, and all that its log says.
