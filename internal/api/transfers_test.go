@@ -66,13 +66,19 @@ func (b *bundle) link(path, token string) string {
 	return strings.TrimPrefix(url, "https://api.example.com")
 }
 
+// setupDownload is an owner's backup, at the path, and somebody else.
+func setupDownload(t *testing.T) (b *bundle, owner, stranger, path string) {
+	t.Helper()
+	b = setup(t)
+	b.transfers.content = "PK, and so on"
+	owner, stranger = b.user("owner"), b.user("stranger")
+	b.running(owner, "acme")
+	return b, owner, stranger, b.backup(owner)
+}
+
 func TestDownloads(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.transfers.content = "PK, and so on"
-	owner, stranger := b.user("owner"), b.user("stranger")
-	b.running(owner, "acme")
-	path := b.backup(owner)
+	b, owner, stranger, path := setupDownload(t)
 	require.Equal(t, http.StatusNotFound, b.get(path+"/download", stranger).Status)
 	link := b.link(path, owner)
 	head := b.do(request{method: http.MethodHead, path: link})
@@ -109,11 +115,7 @@ func TestDownloads(t *testing.T) {
 // A neutralised backup is made first, by an operation that its owner can follow, and downloaded like any other.
 func TestDownloads_Neutralised(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.transfers.content = "PK, and so on"
-	owner, stranger := b.user("owner"), b.user("stranger")
-	b.running(owner, "acme")
-	path := b.backup(owner)
+	b, owner, stranger, path := setupDownload(t)
 	ask := path + "/download?neutralised=true"
 	require.Equal(t, http.StatusUnauthorized, b.get(ask, "").Status)
 	require.Equal(t, http.StatusNotFound, b.get(ask, stranger).Status)

@@ -138,6 +138,16 @@ func (o *office) take(id tenants.ID, kind backup.Kind) backup.Backup {
 	return b
 }
 
+// takeAll takes n backups, one after the other.
+func (o *office) takeAll(id tenants.ID, kind backup.Kind, n int) (all []backup.Backup) {
+	o.Helper()
+	for range n {
+		all = append(all, o.take(id, kind))
+		o.done()
+	}
+	return all
+}
+
 func (o *office) asks(p accounts.Principal) backup.Request {
 	return backup.Request{By: p, IP: netip.MustParseAddr("192.0.2.7")}
 }
@@ -288,11 +298,7 @@ func TestDesk_Keeps(t *testing.T) {
 	t.Parallel()
 	o := openOffice(t)
 	id := o.client("acme", "basic")
-	var list []backup.Backup
-	for range 11 {
-		list = append(list, o.take(id, backup.Manual))
-		o.done()
-	}
+	list := o.takeAll(id, backup.Manual, 11)
 	for _, b := range list[:10] {
 		kept, err := o.desk.Keep(t.Context(), o.asks(o.owner), b.ID, true)
 		require.NoError(t, err)

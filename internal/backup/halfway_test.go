@@ -35,10 +35,7 @@ func (c torn) SwapRestored(ctx context.Context, database, subject string, at tim
 // and so does who restores something else instead.
 func TestRestore_ThatIsLeftHalfWayIsUndoneByTheNext(t *testing.T) {
 	t.Parallel()
-	p := build(t)
-	engine := p.start()
-	b := p.took(engine, backup.Daily, ops.Done)
-	p.lose()
+	p, engine, b := buildLost(t)
 	opstest.Stop(t, engine)
 
 	whole := p.cluster

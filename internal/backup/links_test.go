@@ -76,11 +76,7 @@ func TestDesk_NeutralLinks(t *testing.T) {
 	t.Parallel()
 	o := openOffice(t)
 	acme := o.client("acme", "basic")
-	var all []backup.Backup
-	for range 7 {
-		all = append(all, o.take(acme, backup.Daily))
-		o.done()
-	}
+	all := o.takeAll(acme, backup.Daily, 7)
 	ask := func(p accounts.Principal, b backup.Backup) (backup.Link, *ops.Operation, error) {
 		return o.desk.NeutralLink(t.Context(), o.asks(p), b.ID)
 	}

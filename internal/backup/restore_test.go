@@ -122,13 +122,20 @@ func (p *plant) lose() {
 	p.odoo.Attach(p.T, "a file that came later")
 }
 
-func TestRestore_GivesBackWhatWasSaved(t *testing.T) {
-	t.Parallel()
+// buildLost is a plant that was backed up and has lost something since.
+func buildLost(t *testing.T) (*plant, *ops.Engine, backup.Backup) {
+	t.Helper()
 	p := build(t)
 	engine := p.start()
 	b := p.took(engine, backup.Daily, ops.Done)
-	require.Nil(t, b.ProvenAt)
 	p.lose()
+	return p, engine, b
+}
+
+func TestRestore_GivesBackWhatWasSaved(t *testing.T) {
+	t.Parallel()
+	p, engine, b := buildLost(t)
+	require.Nil(t, b.ProvenAt)
 	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{})
 	require.NoError(t, err)
 	_, err = p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{})
@@ -160,10 +167,7 @@ func TestRestore_GivesBackWhatWasSaved(t *testing.T) {
 
 func TestRestore_TriesAStartAgain(t *testing.T) {
 	t.Parallel()
-	p := build(t)
-	engine := p.start()
-	b := p.took(engine, backup.Daily, ops.Done)
-	p.lose()
+	p, engine, b := buildLost(t)
 	p.runner.broken.Store(true)
 	op, err := p.backups.Restore(t.Context(), b.ID, backup.RestoreInput{WithoutSafety: true})
 	require.NoError(t, err)
@@ -187,10 +191,7 @@ func (n never) Run(ctx context.Context, t tenants.Tenant) error {
 
 func TestRestore_RollsBack(t *testing.T) {
 	t.Parallel()
-	p := build(t)
-	engine := p.start()
-	b := p.took(engine, backup.Daily, ops.Done)
-	p.lose()
+	p, engine, b := buildLost(t)
 	opstest.Stop(t, engine)
 	p.run = never{p.runner, p.odoo, t}
 	engine = p.start()
@@ -241,10 +242,7 @@ func (d dead) Answers(context.Context, tenants.Tenant) error {
 // What doesn't answer even as it was must not stay closed for it: it is the reconciliation's then, and operators know.
 func TestRestore_ThatLeavesASilentOdooEndsOpenAndTold(t *testing.T) {
 	t.Parallel()
-	p := build(t)
-	engine := p.start()
-	b := p.took(engine, backup.Daily, ops.Done)
-	p.lose()
+	p, engine, b := buildLost(t)
 	opstest.Stop(t, engine)
 	mended := &atomic.Bool{}
 	p.run = dead{p.runner, mended}
@@ -317,10 +315,7 @@ func (narrow) FreeBytes(context.Context) (int64, bool, error) { return -5, true,
 
 func TestRestore_WantsSpaceFirst(t *testing.T) {
 	t.Parallel()
-	p := build(t)
-	engine := p.start()
-	b := p.took(engine, backup.Daily, ops.Done)
-	p.lose()
+	p, engine, b := buildLost(t)
 	opstest.Stop(t, engine)
 	p.volumes = crowded{p.volumes}
 	engine = p.start()
@@ -373,10 +368,7 @@ func TestRestore_StopsForADeletion(t *testing.T) {
 // One that fails before it has loaded anything mustn't take back an earlier one that went well.
 func TestRestore_ThatFailsAtOnceLeavesAnEarlierOneAlone(t *testing.T) {
 	t.Parallel()
-	p := build(t)
-	engine := p.start()
-	good := p.took(engine, backup.Daily, ops.Done)
-	p.lose()
+	p, engine, good := buildLost(t)
 	before := p.stored()
 	bad := p.took(engine, backup.Manual, ops.Done)
 	op, err := p.backups.Restore(t.Context(), good.ID, backup.RestoreInput{WithoutSafety: true})

@@ -231,10 +231,7 @@ func TestTrouble_ADiskThatFillsDuringARestore(t *testing.T) {
 // Whoever is in the midst of something when the databases are exchanged is cut off, as is told beforehand, and nothing waits for them.
 func TestTrouble_ARestoreWhileSomebodyWorks(t *testing.T) {
 	t.Parallel()
-	p := build(t)
-	engine := p.start()
-	b := p.took(engine, backup.Daily, ops.Done)
-	p.lose()
+	p, engine, b := buildLost(t)
 	user := p.odoo.Session(t)
 	_, err := user.Exec(t.Context(), "BEGIN; INSERT INTO res_partner (name) VALUES ('half an order')")
 	require.NoError(t, err)
