@@ -173,19 +173,9 @@ func writeFile(root *os.Root, name string, content io.Reader) error {
 func (v *Vault) Keep(ctx context.Context, owner string, now time.Time, dump func(ctx context.Context, w io.Writer) error) (string, error) {
 	prefix := (&Service{prefix: v.prefix}).keyPrefix(owner, Daily, now)
 	m := archive.Manifest{Format: archive.Format, Prefix: prefix, Kind: string(Daily), TakenAt: now, Tenant: owner}
-	err := v.worker.upload(ctx, prefix+archive.DatabaseObject, 0, func(ctx context.Context, w io.Writer) error {
-		part, err := v.worker.keys.NewWriter(w)
-		if err != nil {
-			return err
-		}
-		if err := dump(ctx, part); err != nil {
-			part.Discard()
-			return err
-		}
-		m.Dump, err = part.Close()
-		m.Dump.Object = archive.DatabaseObject
-		return err
-	})
+	var err error
+	m.Dump, err = v.worker.uploadPart(ctx, prefix+archive.DatabaseObject, 0, dump)
+	m.Dump.Object = archive.DatabaseObject
 	if err == nil {
 		err = v.seal(ctx, m)
 	}
